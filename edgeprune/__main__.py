@@ -1,0 +1,5 @@
+"""`python -m edgeprune` is the command `edgeprune`."""
+
+from edgeprune.cli import main
+
+main()

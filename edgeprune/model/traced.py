@@ -1,0 +1,114 @@
+"""Traced: a network as the exported graph that every step works on.
+
+The module is the `torch.fx.GraphModule` of a `torch.export.ExportedProgram` in the training dialect of ATen
+(`aten.conv2d`, `aten.batch_norm`, `aten.linear` stay whole). Parameters and buffers are attributes under the
+names of the user's state dict. It takes one float tensor `[batch, *input_shape]` with a dynamic batch and
+returns one tensor; it trains like any module, except that BatchNorm's mode is an argument of its node
+(`train.modes`).
+"""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx, nn
+
+from edgeprune.errors import EdgepruneError
+
+
+@dataclass(frozen=True)
+class Traced:
+    """An exported network. `input_shape` is without the batch axis."""
+
+    module: fx.GraphModule
+    input_shape: tuple[int, ...]
+
+    def example(self, batch: int = 2) -> Tensor:
+        """Return zeros of the network's input shape, in the type and on the device of its parameters."""
+        like = next(self.module.parameters())
+        return torch.zeros(batch, *self.input_shape, dtype=like.dtype, device=like.device)
+
+
+def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
+    """Export a module with a dynamic batch, in eval mode.
+
+    Raises:
+        EdgepruneError: it does not take such an input, returns no single tensor, or cannot be exported;
+            the text names the line of the user's code.
+    """
+    module = module.eval()
+    parameter = next(module.parameters(), None)
+    if parameter is None:
+        raise EdgepruneError("the model has no parameters. Give a function that returns the network itself.")
+    example = torch.zeros(2, *input_shape, dtype=parameter.dtype, device=parameter.device)
+    size = "x".join(str(n) for n in input_shape)
+    try:
+        with torch.no_grad():
+            output = module(example)
+    except Exception as error:
+        raise EdgepruneError(
+            f"the model does not take a {size} input: {_first_line(error)}{_where(error)}. "
+            "Give --image-size, or images of the size it was trained on."
+        ) from error
+    if not isinstance(output, Tensor):
+        raise EdgepruneError(
+            f"the model returns {type(output).__name__}, not one tensor. Wrap it so that it returns the logits."
+        )
+    program = _export(module, example)
+    return Traced(program.module(check_guards=False), input_shape)
+
+
+def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    batch = torch.export.Dim("batch", min=1, max=4096)
+    try:
+        return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+    except Exception as error:
+        raise EdgepruneError(
+            f"the model cannot be exported with a dynamic batch: {_first_line(error)}{_where(error)}. "
+            "Rewrite that line without Python branches on tensor values or fixed batch sizes."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), type(error).__name__)
+
+
+def _where(error: Exception) -> str:
+    """The last line of the user's own code in a traceback, as ` (file.py:12: code)`."""
+    frames = [*_frames(error)]
+    own = [f for f in frames if "/torch/" not in f.filename and "/edgeprune/model/" not in f.filename]
+    if not own:
+        return ""
+    last = own[-1]
+    return f" ({last.filename}:{last.lineno}: {last.line})"
+
+
+def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
+    if error.__cause__ is not None:
+        yield from _frames(error.__cause__)
+    yield from traceback.extract_tb(error.__traceback__)
+
+
+def save(traced: Traced, path: Path) -> None:
+    """Write a `.pt2` that loads without the user's code; the caller makes it atomic."""
+    torch.export.save(_export(traced.module, traced.example()), path)
+
+
+def load(path: Path) -> Traced:
+    """Read a `.pt2`.
+
+    Raises:
+        EdgepruneError: not a `.pt2`, or not of one image tensor with a batch axis.
+    """
+    try:
+        program = torch.export.load(path)
+    except Exception as error:
+        raise EdgepruneError(f"{path}: not a readable .pt2 ({_first_line(error)}). Write it with torch.export.save.") from None
+    args, kwargs = program.example_inputs or ((), {})
+    if len(args) != 1 or kwargs or not isinstance(args[0], Tensor) or args[0].dim() < 2:
+        raise EdgepruneError(f"{path}: takes {len(args) + len(kwargs)} inputs; one tensor with a batch axis is needed.")
+    return Traced(program.module(check_guards=False), tuple(args[0].shape[1:]))
