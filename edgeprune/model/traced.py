@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.functional import functionalise
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,13 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
             f"the model returns {type(output).__name__}, not one tensor. Wrap it so that it returns the logits."
         )
     program = _export(module, example)
-    return Traced(program.module(check_guards=False), input_shape)
+    return Traced(_graph(program), input_shape)
+
+
+def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
+    module = program.module(check_guards=False)
+    assert isinstance(module, fx.GraphModule)
+    return functionalise(module)
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -111,4 +118,4 @@ def load(path: Path) -> Traced:
     args, kwargs = program.example_inputs or ((), {})
     if len(args) != 1 or kwargs or not isinstance(args[0], Tensor) or args[0].dim() < 2:
         raise EdgepruneError(f"{path}: takes {len(args) + len(kwargs)} inputs; one tensor with a batch axis is needed.")
-    return Traced(program.module(check_guards=False), tuple(args[0].shape[1:]))
+    return Traced(_graph(program), tuple(args[0].shape[1:]))

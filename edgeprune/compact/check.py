@@ -1,0 +1,103 @@
+"""The proof that a compacted network computes what the masked one does.
+
+The masked reference runs the *original* graph and sets every element of a cut channel to zero after every node.
+It shares nothing with the rewriting: no constant, no sliced parameter.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from edgeprune.compact.rewrite import kept_axis
+from edgeprune.errors import EdgepruneError
+from edgeprune.model.provenance import Provenance
+
+TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
+
+
+class _Masked(fx.Interpreter):
+    """Runs a graph with cut channels held at zero; keeps every node's value where asked."""
+
+    def __init__(self, module: fx.GraphModule, found: Provenance, units: frozenset[int], record: bool) -> None:
+        super().__init__(module, garbage_collect_values=not record)
+        self._found, self._units = found, units
+
+    def run_node(self, n: fx.Node) -> Any:
+        value = super().run_node(n)
+        labels = self._found.nodes.get(n.name)
+        if not isinstance(value, Tensor) or labels is None:
+            return value
+        kept = kept_axis(labels, self._found.shapes[n.name], self._units)
+        if kept is None:
+            return value
+        axis, mask = kept
+        view = [1] * value.dim()
+        view[axis] = -1
+        return value * mask.to(value).view(view)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """The largest difference between compacted and masked outputs, relative to the largest output."""
+
+    float32: float
+    float64: float
+
+
+def masked(module: fx.GraphModule, found: Provenance, units: frozenset[int], x: Tensor) -> Tensor:
+    """Run the original graph with the cut channels held at zero."""
+    with torch.no_grad():
+        return _Masked(module, found, units, record=False).run(x)  # type: ignore[no-any-return]
+
+
+def prove(dense: fx.GraphModule, thin: fx.GraphModule, found: Provenance, units: frozenset[int], x: Tensor) -> Proof:
+    """Show compacted(x) = masked(x) to 1e-4 relative in float32 and 1e-9 in float64.
+
+    Raises:
+        EdgepruneError: they differ; the text names the first node that does.
+    """
+    reached = {}
+    for dtype, tolerance in TOLERANCE.items():
+        wide, narrow = copy.deepcopy(dense).to(dtype), copy.deepcopy(thin).to(dtype)
+        expected = masked(wide, found, units, x.to(dtype))
+        with torch.no_grad():
+            reached[dtype] = _relative(narrow(x.to(dtype)), expected)
+        if not reached[dtype] <= tolerance:
+            node = _first_difference(wide, narrow, found, units, x.to(dtype), tolerance)
+            raise EdgepruneError(
+                f"the compacted network differs from the masked one by {reached[dtype]:.1e} ({dtype}), first at node "
+                f"{node}. Freeze that layer with --keep and report the network."
+            )
+    return Proof(reached[torch.float32], reached[torch.float64])
+
+
+def _relative(a: Tensor, b: Tensor) -> float:
+    if a.shape != b.shape:
+        return float("inf")
+    return float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(b.dtype).tiny))
+
+
+def _first_difference(
+    dense: fx.GraphModule, thin: fx.GraphModule, found: Provenance, units: frozenset[int], x: Tensor, tolerance: float
+) -> str:
+    reference = _Masked(dense, found, units, record=True)
+    compact = fx.Interpreter(thin, garbage_collect_values=False)
+    with torch.no_grad():
+        reference.run(x)
+        compact.run(x)
+    names = {node.name: value for node, value in compact.env.items()}
+    for node, value in reference.env.items():
+        labels, other = found.nodes.get(node.name), names.get(node.name)
+        if labels is None or not isinstance(value, Tensor) or not isinstance(other, Tensor):
+            continue
+        kept = kept_axis(labels, found.shapes[node.name], units)
+        if kept is not None:
+            value = value.index_select(kept[0], kept[1].nonzero().flatten())
+        if not _relative(other, value) <= tolerance:
+            return str(node.name)
+    return "output"

@@ -1,0 +1,54 @@
+"""Rewrite in-place operators of an exported graph (`relu_`, `add_`) to their functional twins.
+
+Why: label flow, masking and quantizer placement all read "the value of a node"; with in-place operators a node's
+value depends on when one looks.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import fx
+
+from edgeprune.errors import EdgepruneError
+
+_VIEWS = {"view", "slice", "select", "permute", "transpose", "expand", "reshape", "squeeze", "unsqueeze", "t"}
+
+
+def functionalise(module: fx.GraphModule) -> fx.GraphModule:
+    """Replace every in-place ATen call, in place; later readers of the mutated tensor read the new node.
+
+    Raises:
+        EdgepruneError: a view of a tensor is written to, which has no functional twin of one node.
+    """
+    graph = module.graph
+    order = {node: i for i, node in enumerate(graph.nodes)}
+    for node in list(graph.nodes):
+        twin = _functional_twin(node)
+        if twin is None:
+            continue
+        mutated = node.args[0]
+        assert isinstance(mutated, fx.Node)
+        if _name(mutated) in _VIEWS and len(mutated.users) > 1:
+            where = (node.meta.get("stack_trace") or "").strip().splitlines()[-1:] or [node.name]
+            raise EdgepruneError(f"the model writes into a view of a tensor ({where[0].strip()}). Use an out-of-place operator there.")
+        node.target = twin
+        later = [user for user in mutated.users if user is not node and order[user] > order[node]]
+        for user in later:
+            user.replace_input_with(mutated, node)
+    graph.lint()
+    module.recompile()
+    return module
+
+
+def _name(node: fx.Node) -> str:
+    target = node.target
+    return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
+
+
+def _functional_twin(node: fx.Node) -> torch._ops.OpOverload | None:
+    name = _name(node)
+    if not name.endswith("_") or name.endswith("__") or name.startswith("_"):
+        return None
+    assert isinstance(node.target, torch._ops.OpOverload)
+    packet = getattr(torch.ops.aten, name[:-1], None)
+    return getattr(packet, node.target._overloadname, None) if packet is not None else None

@@ -1,0 +1,68 @@
+"""Channel groups: the classes of channels that stand in the same places, and may be cut one by one.
+
+A *unit* is what must be cut together: one class of united labels. A *group* is a set of units that occur in
+exactly the same axes of the same parameters, as the channels of one residual stream do; a group gets thinner by
+losing units.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from edgeprune.model.labels import FROZEN
+from edgeprune.model.provenance import Provenance
+
+Axis = tuple[str, int]
+"""A parameter's name and one of its axes."""
+
+
+@dataclass(frozen=True)
+class Group:
+    """Units with the same places. `places`: (parameter, axis) -> indices per unit, each of shape [units, n]."""
+
+    name: str
+    units: tuple[int, ...]
+    places: dict[Axis, Tensor]
+    producers: tuple[str, ...]
+    """Weights whose output channels these are."""
+
+    def width(self, axis: Axis) -> int:
+        """How many indices of an axis one unit holds."""
+        return int(self.places[axis].shape[1])
+
+
+
+def channel_groups(found: Provenance) -> list[Group]:
+    """The prunable groups of a network, in graph order."""
+    positions: dict[int, dict[Axis, list[int]]] = defaultdict(dict)
+    for name, bound in found.axes.items():
+        for axis, labels in bound.items():
+            for index, label in enumerate(labels.tolist()):
+                if label != FROZEN:
+                    positions[label].setdefault((name, axis), []).append(index)
+    by_places: dict[tuple[tuple[Axis, int], ...], list[int]] = defaultdict(list)
+    for label, places in positions.items():
+        by_places[tuple(sorted((axis, len(at)) for axis, at in places.items()))].append(label)
+    order = {name: i for i, name in enumerate(found.axes)}
+    groups = []
+    for signature, units in by_places.items():
+        producers = [name for ((name, axis), _) in signature if axis == 0 and name in found.weights]
+        if not producers or len(units) < 2:
+            continue
+        units = sorted(units)
+        places = {axis: torch.tensor([positions[unit][axis] for unit in units]) for axis, _ in signature}
+        producers = sorted(producers, key=order.__getitem__)
+        groups.append(Group(producers[0].rsplit(".", 1)[0], tuple(units), places, tuple(producers)))
+    names = Counter(group.name for group in groups)
+    seen: Counter[str] = Counter()
+    unique = []
+    for group in groups:
+        seen[group.name] += 1
+        name = group.name if names[group.name] == 1 else f"{group.name}#{seen[group.name]}"
+        unique.append(replace(group, name=name))
+    return unique
+

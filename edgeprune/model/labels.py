@@ -1,0 +1,78 @@
+"""Labels: integers that name channels, and the union-find that says which of them are one and the same.
+
+Label 0 is frozen: a constant, the network's input or output, or something an operator without a rule touched.
+Whatever is united with 0 is frozen too.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+FROZEN = 0
+
+
+class Labels:
+    """A growing set of labels with vectorised union and find (tensors of int64 labels, any shape)."""
+
+    def __init__(self) -> None:
+        self._parent = torch.zeros(1, dtype=torch.int64)
+
+    def fresh(self, *shape: int) -> Tensor:
+        """Mint new labels, all different."""
+        start, count = self._parent.numel(), int(torch.tensor(shape).prod())
+        new = torch.arange(start, start + count)
+        self._parent = torch.cat([self._parent, new])
+        return new.reshape(shape)
+
+    def find(self, labels: Tensor) -> Tensor:
+        """Return the smallest label of each label's class; 0 for frozen ones."""
+        roots = self._parent[labels]
+        while True:
+            above = self._parent[roots]
+            if torch.equal(above, roots):
+                return roots
+            roots = above
+
+    def union(self, a: Tensor, b: Tensor) -> None:
+        """Unite the labels that stand at the same place of two broadcastable tensors."""
+        a, b = _shared_view(a, b)
+        pairs = torch.stack([a.reshape(-1), b.reshape(-1)])
+        pairs = pairs[:, pairs[0] != pairs[1]]
+        if pairs.numel() > 2:
+            pairs = torch.unique(pairs, dim=1)
+        touched = pairs.reshape(-1)
+        while pairs.numel():
+            roots = self.find(pairs)
+            low, high = roots.min(0).values, roots.max(0).values
+            open_ = low != high
+            if not bool(open_.any()):
+                break
+            # Hooking the larger root below the smaller keeps the forest acyclic; competing writes to one
+            # root are settled by the minimum, and the losers come round again.
+            self._parent.scatter_reduce_(0, high[open_], low[open_], "amin")
+            pairs = pairs[:, open_]
+        self._parent[touched] = self.find(touched)
+
+    def tie(self, rows: Tensor) -> Tensor:
+        """Unite all labels of each row of `[rows, n]`; returns one label per row."""
+        first = rows[:, 0]
+        self.union(first[:, None], rows)
+        return first
+
+    def freeze(self, labels: Tensor) -> None:
+        """Unite all labels with 0."""
+        self.union(labels, torch.zeros((), dtype=torch.int64))
+
+
+def collapse(labels: Tensor) -> Tensor:
+    """Take one index along every axis that an expand made, so that work is done once per distinct element."""
+    for axis, stride in enumerate(labels.stride()):
+        if stride == 0 and labels.shape[axis] > 1:
+            labels = labels.narrow(axis, 0, 1)
+    return labels
+
+
+def _shared_view(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+    """Broadcast two label tensors, leaving out the axes along which neither varies."""
+    return torch.broadcast_tensors(collapse(a), collapse(b))  # type: ignore[no-any-return]
