@@ -1,0 +1,162 @@
+"""The run directory: one result per stage, written atomically, found again by what it was made from.
+
+    RUN/recipe.toml                    replays the run
+    RUN/stages/NAME-KEY/               a stage's files; KEY is the hash of its settings and of its inputs' keys
+    RUN/stages/.NAME-KEY.work/         a stage that was interrupted, with its last checkpoint
+    RUN/bundle/  RUN/result.json       what came out
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgeprune import __version__
+from edgeprune.errors import EdgepruneError
+from edgeprune.spec.recipe import Recipe, digest
+from edgeprune.spec.strict import read_toml
+
+RECIPE, RESULT, BUNDLE = "recipe.toml", "result.json", "bundle"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A finished stage. `seconds` is what it took when it ran; `ran` whether that was now."""
+
+    name: str
+    key: str
+    path: Path
+    seconds: float
+    ran: bool
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A run directory, locked by this process."""
+
+    path: Path
+    recipe: Recipe
+
+    def stage(
+        self, name: str, settings: Any, inputs: list[Stage], make: Callable[[Path], None], fingerprint: str = ""
+    ) -> Stage:
+        """Return a stage's result, making it where it is not there yet.
+
+        `make` writes into the folder it is given, which becomes the result by one rename. If it was interrupted,
+        it is given the same folder again and may go on from a checkpoint there.
+        """
+        key = digest([name, settings, [stage.key for stage in inputs], fingerprint, __version__])[:16]
+        done = self.path / "stages" / f"{name}-{key}"
+        if (done / "stage.json").is_file():
+            return Stage(name, key, done, _seconds(done), ran=False)
+        work = done.with_name(f".{done.name}.work")
+        work.mkdir(parents=True, exist_ok=True)
+        before = _seconds(work)
+        clock = _Clock(work, before)
+        make(work)
+        clock.write()
+        (work / "state.pt").unlink(missing_ok=True)
+        os.replace(work, done)
+        return Stage(name, key, done, _seconds(done), ran=True)
+
+    def publish(self, name: str, write: Callable[[Path], None]) -> None:
+        """Put a file or folder into the run directory by one rename; `write` makes it at the path it is given."""
+        partial = self.path / f".{name}.partial"
+        _remove(partial)
+        write(partial)
+        _remove(self.path / name)
+        os.replace(partial, self.path / name)
+
+
+class _Clock:
+    """Seconds spent on a stage, over all the times it was started."""
+
+    def __init__(self, work: Path, before: float) -> None:
+        self._work, self._before, self._start = work, before, time.monotonic()
+
+    def write(self) -> None:
+        seconds = self._before + time.monotonic() - self._start
+        (self._work / "stage.json").write_text(json.dumps({"seconds": round(seconds, 3)}), encoding="utf-8")
+
+
+def _seconds(folder: Path) -> float:
+    try:
+        return float(json.loads((folder / "stage.json").read_text(encoding="utf-8"))["seconds"])
+    except FileNotFoundError:
+        return 0.0
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
+    """Open or begin a run directory, and hold it against other processes.
+
+    Raises:
+        EdgepruneError: it holds a run of another recipe, is in use, or is something else's folder.
+    """
+    existing = path / RECIPE
+    if existing.is_file():
+        differing = _difference(read_toml(Recipe, existing), recipe)
+        if differing:
+            raise EdgepruneError(
+                f"{path}: holds a run of another recipe ({differing}). Choose another folder with -o, or delete it."
+            )
+    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise EdgepruneError(f"{path}: is not a run directory and not empty. Choose another folder with -o.")
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / ".lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise EdgepruneError(f"{path}: another edgeprune is at work here. Wait for it, or choose another -o.") from None
+        if not existing.is_file():
+            partial = path / f".{RECIPE}.partial"
+            partial.write_text(recipe_toml(recipe), encoding="utf-8")
+            os.replace(partial, existing)
+        yield RunFolder(path, recipe)
+
+
+def recipe_toml(recipe: Recipe) -> str:
+    """The recipe as TOML text (absent keys are defaults that TOML cannot say: none)."""
+    import tomli_w
+
+    return tomli_w.dumps(recipe.model_dump(mode="json", by_alias=True, exclude_none=True))
+
+
+def recipe_of(path: Path) -> Recipe:
+    """Read the recipe of a run directory.
+
+    Raises:
+        EdgepruneError: there is no run.
+    """
+    if not (path / RECIPE).is_file():
+        raise EdgepruneError(f"{path}: no run here ({RECIPE} is missing). Start one with edgeprune prune or compress.")
+    return read_toml(Recipe, path / RECIPE)
+
+
+def _difference(there: Recipe, asked: Recipe) -> str:
+    """The first settings that differ, as `target = 'a', asked 'b'`; empty if none."""
+    a, b = (_flat(recipe.model_dump(mode="json", by_alias=True)) for recipe in (there, asked))
+    differing = [f"{key} = {a.get(key)!r}, asked {b.get(key)!r}" for key in b if a.get(key) != b.get(key)]
+    return "; ".join(differing[:3])
+
+
+def _flat(data: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in data.items():
+        flat.update(_flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value})
+    return flat

@@ -1,0 +1,223 @@
+"""The host's stages up to the quantized network: each reads files, and writes one folder."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from edgeprune.compact.apply import compact
+from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
+from edgeprune.curvature.trace import channel_traces
+from edgeprune.model.batches import eval_batches, sample
+from edgeprune.model.data import Data
+from edgeprune.model.load import open_model
+from edgeprune.model.traced import Traced, load, save
+from edgeprune.pipeline.folder import RunFolder, Stage
+from edgeprune.progress import Tick
+from edgeprune.prune import hap
+from edgeprune.prune.budget import Limits, choose
+from edgeprune.prune.cuts import Cuts
+from edgeprune.prune.methods import METHODS, NEEDS_CURVATURE
+from edgeprune.prune.plan import Prunable, prunable
+from edgeprune.quantize.fake import observe
+from edgeprune.quantize.freeze import freeze
+from edgeprune.quantize.qat import prepare
+from edgeprune.spec.recipe import Recipe
+from edgeprune.spec.target import Target
+from edgeprune.train.batch_norm import reestimate
+from edgeprune.train.fit import Plan, fit
+
+NETWORK = "network.pt2"
+REESTIMATION_IMAGES = 2048
+
+
+@dataclass(frozen=True)
+class Work:
+    """What every stage needs: where, with which images, for which device, and whom to tell."""
+
+    run: RunFolder
+    data: Data
+    target: Target
+    tick: Tick
+
+    @property
+    def recipe(self) -> Recipe:
+        return self.run.recipe
+
+
+def dense(work: Work) -> Stage:
+    """The network as it comes, exported; trained first where the recipe asks for it."""
+    recipe = work.recipe
+
+    def make(folder: Path) -> None:
+        size = work.data.preprocessing.crop
+        traced = open_model(recipe.source, len(work.data.classes), work.data.channels, size, recipe.seed)
+        if recipe.training.dense_epochs:
+            plan = _plan(work, "training the dense network", recipe.training.dense_epochs, recipe.training.dense_learning_rate)
+            fitted = fit(traced, work.data, plan, None, work.tick, folder / "state.pt")
+            traced = fitted.traced
+            _write(folder / "history.json", fitted.history)
+        save(traced, folder / NETWORK)
+
+    settings = [_dump(recipe.source), recipe.seed, _dump(recipe.training) if recipe.training.dense_epochs else None]
+    return work.run.stage("dense", settings, [], make, work.data.fingerprint + _named_files(recipe))
+
+
+def curvature(work: Work, before: Stage) -> Stage | None:
+    """Per-channel Hessian traces, for methods that score by them."""
+    recipe = work.recipe
+    if recipe.method not in NEEDS_CURVATURE:
+        return None
+
+    def make(folder: Path) -> None:
+        traced = load(before.path / NETWORK)
+        ground = prunable(traced, recipe.keep)
+        x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
+
+        def settled(found: Curvature) -> bool:
+            scores = METHODS[recipe.method](traced.module, ground.groups, found)
+            kept = {name: count for name, (count, _) in _choose(work, ground, scores).kept.items()}
+            return hap.certain_share(scores, kept, recipe.curvature.confidence) >= recipe.curvature.settled
+
+        found = channel_traces(
+            traced, ground.weights, x, y, recipe.curvature.probes, recipe.curvature.batch_size, recipe.seed, work.tick, settled
+        )
+        save_curvature(found, folder / "curvature.safetensors")
+
+    settings = [_dump(recipe.curvature), recipe.seed, _cutting(recipe)]
+    return work.run.stage("curvature", settings, [before], make)
+
+
+def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
+    """Choose the cuts, take them out of the graph, and prove that nothing else changed."""
+    recipe = work.recipe
+
+    def make(folder: Path) -> None:
+        traced = load(before.path / NETWORK)
+        ground = prunable(traced, recipe.keep)
+        found = load_curvature(scored.path / "curvature.safetensors") if scored else None
+        scores = METHODS[recipe.method](traced.module, ground.groups, found)
+        cuts = _choose(work, ground, scores)
+        x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
+        work.tick("compacting", 0, 1)
+        thin, proof = compact(traced, ground.found, cuts.units, x)
+        work.tick("compacting", 1, 1)
+        save(thin, folder / NETWORK)
+        kept = {name: count for name, (count, _) in cuts.kept.items()}
+        doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
+        report = {
+            "kept": cuts.kept,
+            "reached": cuts.reached,
+            "proof": {"float32": proof.float32, "float64": proof.float64},
+            "frozen": ground.found.frozen,
+            "probes": len(next(iter(found.per_probe.values()))) if found else None,
+            "certain_share": doubt,
+        }
+        _write(folder / "cuts.json", report)
+
+    settings = [recipe.method, _cutting(recipe), recipe.curvature.confidence]
+    return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
+
+
+def finetune(work: Work, before: Stage, pruned: Stage) -> Stage:
+    """Re-estimate BatchNorm, then train what is left, with the dense network as teacher."""
+    training = work.recipe.training
+
+    def make(folder: Path) -> None:
+        traced = load(pruned.path / NETWORK)
+        reestimate(traced, _images(work, REESTIMATION_IMAGES))
+        plan = _plan(work, "fine-tuning", training.epochs, training.learning_rate)
+        fitted = fit(traced, work.data, plan, load(before.path / NETWORK), work.tick, folder / "state.pt")
+        save(fitted.traced, folder / NETWORK)
+        _write(folder / "history.json", fitted.history)
+
+    return work.run.stage("finetune", [_dump(training), work.recipe.seed], [before, pruned], make)
+
+
+def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
+    """Fold BatchNorm, place quantizers as the target's runtime wants them, and train with them in."""
+    recipe, training, target = work.recipe, work.recipe.training, work.target
+    if recipe.precision == "fp32":
+        return tuned
+
+    def make(folder: Path) -> None:
+        ready = prepare(
+            load(tuned.path / NETWORK),
+            target.activations.value,
+            target.runtime,
+            target.weight_bits.value,
+            _images(work, recipe.calibration_images),
+        )
+        plan = _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate)
+        teacher = load(before.path / NETWORK)
+        fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe)
+        save(freeze(fitted.traced), folder / NETWORK)
+        _write(folder / "history.json", fitted.history)
+
+    settings = [_dump(training), _dump(target), recipe.calibration_images, recipe.seed]
+    return work.run.stage("quantize", settings, [before, tuned], make)
+
+
+def _choose(work: Work, ground: Prunable, scores: Any) -> Cuts:
+    recipe = work.recipe
+    limits = Limits(work.target.channel_multiple.value, recipe.max_layer_sparsity)
+    return choose(ground.groups, scores, ground.cost, recipe.budget, limits)
+
+
+def _cutting(recipe: Recipe) -> list[Any]:
+    """The settings that decide where the cut falls."""
+    return [_dump(recipe.budget), recipe.keep, recipe.max_layer_sparsity, recipe.target]
+
+
+def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
+    training = work.recipe.training
+    return Plan(
+        name=name,
+        epochs=epochs,
+        batch_size=training.batch_size,
+        learning_rate=learning_rate,
+        momentum=training.momentum,
+        weight_decay=training.weight_decay,
+        distill=training.distill,
+        temperature=training.temperature,
+        seed=work.recipe.seed,
+        augment=work.data.augment,
+    )
+
+
+def _images(work: Work, count: int) -> Iterator[Tensor]:
+    """Unaugmented training images, the same ones at every call, in batches."""
+    x, _ = sample(work.data.train, work.data.preprocessing, count, work.recipe.seed)
+    yield from x.split(128)
+
+
+def _named_files(recipe: Recipe) -> str:
+    """A hash of the files that the recipe names: another file under the same name is another run."""
+    hasher = hashlib.sha256()
+    for name in (recipe.source.model.rsplit(":", 1)[0], recipe.source.model, recipe.source.weights):
+        path = Path(name) if name else None
+        if path is not None and path.is_file():
+            hasher.update(path.read_bytes())
+    return hasher.hexdigest()
+
+
+def _dump(record: Any) -> Any:
+    return record.model_dump(mode="json", by_alias=True)
+
+
+def _write(path: Path, content: Any) -> None:
+    path.write_text(json.dumps(content, indent=2), encoding="utf-8")
+
+
+def network(stage: Stage) -> Traced:
+    """The network that a stage left."""
+    return load(stage.path / NETWORK)
+
+
+__all__ = ["NETWORK", "Work", "curvature", "dense", "eval_batches", "finetune", "network", "prune", "quantize"]

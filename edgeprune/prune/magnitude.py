@@ -1,0 +1,26 @@
+"""Magnitude: the baseline. The L2 norm of a channel's weights, relative to its layer's mean norm.
+
+Norms of different layers have different scales (a layer before a BatchNorm can be rescaled freely), hence the
+division; a unit's score is the mean over the output channels that are cut together.
+"""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from edgeprune.model.groups import Group
+from edgeprune.prune.score import Scores, sum_members
+
+
+def scores(module: nn.Module, groups: list[Group]) -> Scores:
+    """Score all units; needs no data."""
+    parameters = dict(module.named_parameters())
+
+    def norm(weight: str) -> Tensor:
+        norms = parameters[weight].detach().double().flatten(1).norm(dim=1)
+        return norms / norms.mean().clamp_min(1e-30)
+
+    return Scores({
+        group.name: sum_members(group, norm) / sum(group.width((weight, 0)) for weight in group.producers)
+        for group in groups
+    })

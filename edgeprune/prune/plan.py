@@ -1,0 +1,41 @@
+"""What can be cut from a network, and what that saves: the ground that every method's choice stands on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.model.groups import Group, channel_groups
+from edgeprune.model.provenance import Provenance, provenance
+from edgeprune.model.traced import Traced
+from edgeprune.prune.cost import Cost, cost_model
+
+
+@dataclass(frozen=True)
+class Prunable:
+    """A network's provenance, channel groups and cost model."""
+
+    found: Provenance
+    groups: list[Group]
+    cost: Cost
+
+    @property
+    def weights(self) -> list[str]:
+        """The weights whose output channels may be cut, in graph order."""
+        order = {name: i for i, name in enumerate(self.found.axes)}
+        names = {weight for group in self.groups for weight in group.producers}
+        return sorted(names, key=order.__getitem__)
+
+
+def prunable(traced: Traced, keep: tuple[str, ...]) -> Prunable:
+    """Read what may be cut off the graph.
+
+    Raises:
+        EdgepruneError: nothing may; the text says what froze it.
+    """
+    found = provenance(traced, keep)
+    groups = channel_groups(found)
+    if not groups:
+        reasons = "; ".join(f"{node}: {why}" for node, why in list(found.frozen.items())[:3])
+        raise EdgepruneError(f"no channel of this network can be cut ({reasons}). Check --keep and the operators named.")
+    return Prunable(found, groups, cost_model(traced, found, groups))

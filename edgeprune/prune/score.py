@@ -1,0 +1,28 @@
+"""Scores: what cutting each unit of each group is predicted to cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from edgeprune.model.groups import Group
+
+
+@dataclass(frozen=True)
+class Scores:
+    """`value`: group name -> float64 `[units]`. `standard_error` likewise, None where the score is exact."""
+
+    value: dict[str, Tensor]
+    standard_error: dict[str, Tensor] | None = None
+
+
+def sum_members(group: Group, per_channel: Callable[[str], Tensor]) -> Tensor:
+    """Sum a per-output-channel quantity `[..., out]` of each producing weight over a unit's channels: `[..., units]`."""
+    total = torch.zeros(len(group.units), dtype=torch.float64)
+    for weight in group.producers:
+        places = group.places[(weight, 0)]
+        total = total + per_channel(weight).double()[..., places].sum(-1)
+    return total
