@@ -1,10 +1,10 @@
 """Bundle: the folder that the two halves meet in.
 
-    manifest.json     what it is, with the sha256 of every other file
-    manifest.sha256   the manifest's own
-    model.onnx        the truth; a TensorRT plan is a cache that the device builds from it
-    golden.npz        a few inputs (`input`, after preprocessing) and the outputs expected for them (`output`)
-    labels.txt        one class name per line
+manifest.json     what it is, with the sha256 of every other file
+manifest.sha256   the manifest's own
+model.onnx        the truth; a TensorRT plan is a cache that the device builds from it
+golden.npz        a few inputs (`input`, after preprocessing) and the outputs expected for them (`output`)
+labels.txt        one class name per line
 """
 
 from __future__ import annotations
@@ -139,6 +139,9 @@ def open_bundle(path: Path) -> Bundle:
     if not expected or expected[0] != file_sum(path / MANIFEST).sha256:
         raise _damaged(path, MANIFEST)
     manifest = read_json(Manifest, path / MANIFEST)
+    for name in (MODEL, GOLDEN, LABELS):
+        if name not in manifest.files:
+            raise EdgepruneError(f"{path}: {MANIFEST} does not list {name}. Export the bundle again.")
     for name, expected_sum in manifest.files.items():
         inside = Path(name).name == name
         if not inside or not (path / name).is_file() or file_sum(path / name) != expected_sum:

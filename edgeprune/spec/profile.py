@@ -23,6 +23,8 @@ class Latency(Strict):
     minimum: float
     count: int
     warm_up: int
+    settled: bool
+    """Whether the warm-up ended with its median steady, and not because its time ran out."""
     batch: int
     throughput_per_s: float
     """Images per second of wall time."""

@@ -1,0 +1,134 @@
+"""Comparison: results and profiles laid side by side, as rows."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.spec.profile import Profile
+from edgeprune.spec.result import Result, Stats
+from edgeprune.spec.strict import Strict, parse, read_json
+
+RESULT = "result.json"
+
+
+class Row(Strict):
+    """One network's figures; None where something was not measured."""
+
+    label: str
+    accuracy: float | None
+    accuracy_se: float | None
+    macs: int
+    params: int
+    onnx_bytes: int
+    latency_ms_p50: float | None
+    speed_up: float | None
+    """Over the first row; None where the two were not measured alike."""
+    int8_macs_share: float | None
+
+
+class Comparison(Strict):
+    title: str
+    rows: list[Row]
+    notes: list[str]
+
+
+def read_comparisons(paths: Sequence[Path]) -> list[Comparison]:
+    """Read RUN folders, result files and profile files: one comparison per run, one of all the profiles.
+
+    Raises:
+        EdgepruneError: a path that is none of these.
+    """
+    found = [_read(path) for path in paths]
+    runs = [compare_result(item) for item in found if isinstance(item, Result)]
+    profiles = [item for item in found if isinstance(item, Profile)]
+    return runs + ([compare_profiles(profiles)] if profiles else [])
+
+
+def compare_result(result: Result) -> Comparison:
+    """Lay out a run's dense, pruned and final network."""
+    last = "final" if result.final.int8_macs_share is None else "INT8"
+    stages = {"dense": result.dense, "pruned": result.pruned, last: result.final}
+    return Comparison(
+        title=f"{result.model}, {result.method}, for {result.target} (seed {result.seed})",
+        rows=[_stats_row(label, stats, result.dense) for label, stats in stages.items()],
+        notes=result.notes,
+    )
+
+
+def compare_profiles(profiles: Sequence[Profile]) -> Comparison:
+    """Lay out profiles; speeds are compared with the first one's, if machine and settings are the same."""
+    first = profiles[0]
+    return Comparison(
+        title="profiles",
+        rows=[_profile_row(profile, first) for profile in profiles],
+        notes=[note for profile in profiles for note in _profile_notes(profile)],
+    )
+
+
+def _read(path: Path) -> Result | Profile:
+    if path.is_dir():
+        if not (path / RESULT).is_file():
+            raise EdgepruneError(
+                f"{path}: no {RESULT} here. Give a RUN folder that is done, or a profile file."
+            )
+        return read_json(Result, path / RESULT)
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise EdgepruneError(f"{path}: cannot be read ({error.strerror}).") from None
+    except ValueError:
+        data = None
+    if not isinstance(data, dict) or not {"latency_ms", "dense"} & set(data):
+        raise EdgepruneError(
+            f"{path}: neither a profile nor a {RESULT}. Give a RUN folder or a profile file."
+        )
+    if "latency_ms" in data:
+        return parse(Profile, data, str(path))
+    return parse(Result, data, str(path))
+
+
+def _stats_row(label: str, stats: Stats, dense: Stats) -> Row:
+    return Row(label=label, speed_up=_ratio(dense.latency_ms_p50, stats.latency_ms_p50), **stats.model_dump())
+
+
+def _profile_row(profile: Profile, first: Profile) -> Row:
+    p50 = profile.latency_ms.p50
+    alike = _circumstances(profile) == _circumstances(first)
+    return Row(
+        label=profile.name,
+        accuracy=profile.accuracy,
+        accuracy_se=profile.accuracy_se,
+        macs=profile.macs,
+        params=profile.params,
+        onnx_bytes=profile.memory.model_bytes,
+        latency_ms_p50=p50,
+        speed_up=_ratio(first.latency_ms.p50, p50) if alike else None,
+        int8_macs_share=profile.int8_macs_share,
+    )
+
+
+def _circumstances(profile: Profile) -> tuple[object, ...]:
+    machine = profile.machine
+    return (machine.device, machine.processor, machine.threads, machine.governor, profile.latency_ms.batch)
+
+
+def _profile_notes(profile: Profile) -> list[str]:
+    machine, latency = profile.machine, profile.latency_ms
+    low, high = latency.p50_ci
+    notes = [
+        f"{profile.name}: on {machine.processor}, {machine.threads} threads, batch {latency.batch}: "
+        f"p50 {latency.p50:.3f} ms [{low:.3f}, {high:.3f}], p90 {latency.p90:.3f} ms, "
+        f"{latency.throughput_per_s:.0f} images/s"
+    ]
+    if machine.mismatch:
+        notes.append(f"{profile.name}: not on {profile.target}: {machine.mismatch}")
+    if not latency.settled:
+        notes.append(f"{profile.name}: the latency had not settled when the warm-up ended")
+    return notes
+
+
+def _ratio(before: float | None, after: float | None) -> float | None:
+    return before / after if before is not None and after else None
