@@ -1,0 +1,75 @@
+"""The command line: the only place where faults become messages."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+import typer
+
+from edgeprune import __version__
+from edgeprune.cli import compress, doctor, export, profile, prune, quantize, report, targets
+from edgeprune.errors import EdgepruneError
+
+app = typer.Typer(
+    help="Compress a trained PyTorch vision model for a device, and measure what ships.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+for _name, _command in (
+    ("compress", compress.compress),
+    ("prune", prune.prune),
+    ("quantize", quantize.quantize),
+    ("export", export.export),
+    ("profile", profile.profile),
+    ("report", report.report),
+    ("targets", targets.targets),
+    ("doctor", doctor.doctor),
+):
+    app.command(_name)(_command)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", help="Print the version.", callback=_version, is_eager=True),
+) -> None:
+    del version
+
+
+FULL = {errno.ENOSPC, errno.EDQUOT}
+
+
+def main() -> None:
+    """Run the command line; a fault that the user can mend is one line and exit code 2."""
+    try:
+        app()
+    except EdgepruneError as error:
+        _fail(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").split(".")[0]
+        if package == "edgeprune":
+            raise
+        _fail(f"{package} is not installed; this command needs the compressing half. pip install 'edgeprune[host]'")
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        where = f" writing {error.filename}" if error.filename else ""
+        _fail(f"the disk is full{where}. Free some space, then run the same command again: it goes on where it stopped.")
+    except KeyboardInterrupt:
+        sys.stderr.write("edgeprune: interrupted. Run the same command again: it goes on where it stopped.\n")
+        os._exit(130)
+
+
+def _fail(message: str) -> None:
+    sys.stderr.write(f"edgeprune: {' '.join(message.split())}\n")
+    sys.exit(2)

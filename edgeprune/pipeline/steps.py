@@ -14,7 +14,7 @@ from torch import Tensor
 from edgeprune.compact.apply import compact
 from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
 from edgeprune.curvature.trace import channel_traces
-from edgeprune.model.batches import eval_batches, sample
+from edgeprune.model.batches import sample
 from edgeprune.model.data import Data
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
@@ -220,4 +220,3 @@ def network(stage: Stage) -> Traced:
     return load(stage.path / NETWORK)
 
 
-__all__ = ["NETWORK", "Work", "curvature", "dense", "eval_batches", "finetune", "network", "prune", "quantize"]

@@ -1,0 +1,30 @@
+"""`edgeprune export`: ONNX files, figures and the bundle, from a run directory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from edgeprune.cli import ask
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="A run directory that prune began.", show_default=False)],
+    json: ask.Json = False,
+) -> None:
+    """Export, check, judge on the test set, and package: the rest of the chain."""
+    from edgeprune.cli.bar import bar
+    from edgeprune.pipeline.compress import compress as go_on
+    from edgeprune.pipeline.folder import recipe_of
+
+    ask.quiet()
+    with bar() as tick:
+        outcome = go_on(recipe_of(run), run, tick)
+    assert outcome.result is not None
+    if json:
+        typer.echo(outcome.result.model_dump_json(by_alias=True, indent=2))
+    else:
+        ask.show(outcome.result)
+    typer.echo(f"bundle: {run / 'bundle'}", err=True)

@@ -1,0 +1,214 @@
+"""The last stages: ONNX files, the figures of the test set and the runtime, the bundle."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+
+from edgeprune import __version__
+from edgeprune.engine.ort import open_model as open_onnx
+from edgeprune.errors import EdgepruneError
+from edgeprune.export.check import check_agreement, check_size
+from edgeprune.export.coverage import int8_share
+from edgeprune.export.lint import lint_tensorrt
+from edgeprune.export.lower import to_onnxruntime, to_tensorrt
+from edgeprune.export.onnx import to_onnx
+from edgeprune.export.write import Content, write_bundle
+from edgeprune.measure.latency import measure_interleaved
+from edgeprune.measure.match import host_target, mismatch
+from edgeprune.measure.probe import probe
+from edgeprune.model.batches import sample
+from edgeprune.model.count import macs, params
+from edgeprune.model.evaluate import Accuracy, accuracy
+from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
+from edgeprune.pipeline.steps import Work, network
+from edgeprune.quantize.fold import fold_batch_norm
+from edgeprune.spec.result import Result, Stats
+
+SECONDS = 3.0
+"""How long each network's latency is measured."""
+
+
+@dataclass(frozen=True)
+class Networks:
+    """The stages that left the three networks: dense, pruned and fine-tuned, and the one that ships."""
+
+    dense: Stage
+    pruned: Stage
+    final: Stage
+
+
+def export(work: Work, stages: Networks) -> Stage:
+    """Write the three networks as ONNX, the last in its target's dialect, and check each against torch."""
+    opset = work.target.opset.value
+    int8 = work.recipe.precision == "int8"
+
+    def make(folder: Path) -> None:
+        x, _ = sample(work.data.train, work.data.preprocessing, work.recipe.golden_images, work.recipe.seed)
+        for done, (name, stage) in enumerate(_three(stages)):
+            work.tick("exporting", done, 3)
+            traced = network(stage)
+            quantized = name == "final" and int8
+            model = to_onnx(traced if quantized else fold_batch_norm(traced), opset)
+            if quantized:
+                model = to_onnxruntime(model) if work.target.runtime == "onnxruntime" else to_tensorrt(model, opset)
+            path = folder / f"{name}.onnx"
+            onnx.save(model, path)
+            check_size(path, traced)
+            check_agreement(traced, path, x, int8=quantized)
+            if quantized and work.target.runtime == "tensorrt":
+                _lint(model, work)
+        work.tick("exporting", 3, 3)
+
+    return work.run.stage("export", [opset, work.target.runtime, work.recipe.precision, work.recipe.golden_images], [*_all(stages)], make)
+
+
+def _lint(model: onnx.ModelProto, work: Work) -> None:
+    faults = lint_tensorrt(model, work.target.channel_multiple.value, work.target.opset.value)
+    if faults:
+        raise EdgepruneError(f"the exported network breaks a rule of TensorRT: {faults[0]}. Report the network.")
+
+
+def judge(work: Work, stages: Networks, exported: Stage) -> Stage:
+    """The figures: test accuracy (the only use of the test set), INT8 share, latency where the target is at hand."""
+    # Where they were measured belongs to the figures: on another machine they are measured again.
+    host = probe()
+    where = [host.processor, list(host.flags), host.cores, platform.python_version()]
+
+    def make(folder: Path) -> None:
+        x = work.data.test.images.shape
+        shape = (int(x[1]), int(x[2]), int(x[3]))
+        accuracies = [
+            accuracy(network(stages.dense).module, work.data.test, work.data.preprocessing, work.tick),
+            accuracy(network(stages.pruned).module, work.data.test, work.data.preprocessing, work.tick),
+            _shipped_accuracy(work, exported.path / "final.onnx"),
+        ]
+        latencies, notes = _latencies(work, exported.path, shape)
+        shares, notes = _shares(work, exported.path, shape, notes)
+        rows = {}
+        for i, (name, stage) in enumerate(_three(stages)):
+            traced = network(stage)
+            weights = network(stages.pruned) if name == "final" else traced
+            rows[name] = Stats(
+                accuracy=accuracies[i].value,
+                accuracy_se=accuracies[i].standard_error,
+                macs=macs(weights),
+                params=params(weights),
+                onnx_bytes=(exported.path / f"{name}.onnx").stat().st_size,
+                latency_ms_p50=latencies[i],
+                int8_macs_share=shares[i],
+            ).model_dump()
+        (folder / "figures.json").write_text(json.dumps({"rows": rows, "notes": notes}, indent=2), encoding="utf-8")
+
+    return work.run.stage("judge", where, [exported, *_all(stages)], make, work.data.fingerprint)
+
+
+def _shipped_accuracy(work: Work, path: Path) -> Accuracy:
+    """Accuracy of the file that ships, computed exactly: saturating kernels are another device's fault."""
+    runner = open_onnx(path, exact=True, simulate=work.target.runtime == "tensorrt")
+    return accuracy(runner.run, work.data.test, work.data.preprocessing, work.tick)
+
+
+def _latencies(work: Work, folder: Path, shape: tuple[int, ...]) -> tuple[list[float | None], list[str]]:
+    if work.target.runtime != "onnxruntime":
+        return [None] * 3, [
+            f"no latency: the engine is built on the device ({work.target.device}); profile the bundle there"
+        ]
+    host = probe()
+    arm = work.target.name == "cpu-arm64"
+    if arm != (platform.machine() in {"aarch64", "arm64"}):
+        return [None] * 3, [f"no latency: this {platform.machine()} machine is no {work.target.device}"]
+    notes = []
+    different = mismatch(host, work.target)
+    if different:
+        notes.append(f"latency is of this machine ({host.processor}, a {host_target(host)}), not of {work.target.name}: {different}")
+    runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
+    x = np.zeros((1, *shape), dtype=np.float32) + _one_image(work)
+    measured = measure_interleaved(runners, x, SECONDS, work.tick)
+    notes.append(f"latency: ONNX Runtime, batch 1, {runners[0].threads} threads, the three networks timed in turn")
+    return [latency.p50 for latency in measured], notes
+
+
+def _one_image(work: Work) -> Any:
+    x, _ = sample(work.data.train, work.data.preprocessing, 1, work.recipe.seed)
+    return x.numpy()
+
+
+def _shares(
+    work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]
+) -> tuple[list[float | None], list[str]]:
+    if work.target.runtime != "onnxruntime":
+        return [0.0, 0.0, None], [*notes, "INT8 share: read from the engine, once the device has built it"]
+    share = int8_share(folder / "final.onnx", shape)
+    if share.float_nodes:
+        notes = [*notes, f"in float: {', '.join(share.float_nodes[:8])}"]
+    return [0.0, 0.0, share.share], notes
+
+
+def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds: dict[str, float]) -> Result:
+    """Write RUN/bundle and RUN/result.json."""
+    figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
+    recipe = work.recipe
+    notes = [*_skipped(work), *figures["notes"]]
+    if stages.final.key == stages.pruned.key:
+        notes.append("precision fp32: the final network is the pruned one")
+    result = Result.model_validate({
+        "schema": 1,
+        "model": recipe.source.model,
+        "target": work.target.name,
+        "method": recipe.method,
+        "seed": recipe.seed,
+        **figures["rows"],
+        "seconds": seconds,
+        "notes": notes,
+    })
+    x, _ = sample(work.data.train, work.data.preprocessing, recipe.golden_images, recipe.seed)
+
+    def write(path: Path) -> None:
+        content = Content(
+            name=f"{Path(recipe.source.model.split(':')[0]).stem}-{work.target.name}",
+            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            edgeprune_version=__version__,
+            target=work.target.name,
+            runtime=work.target.runtime,
+            precision=recipe.precision,
+            weight_bits=work.target.weight_bits.value,
+            preprocessing=work.data.preprocessing,
+            labels=work.data.classes,
+            macs=result.final.macs,
+            params=result.final.params,
+            int8_macs_share=result.final.int8_macs_share,
+            int8_macs_measured_with=f"ONNX Runtime on {probe().processor}" if result.final.int8_macs_share is not None else None,
+            accuracy=result.final.accuracy,
+            accuracy_se=result.final.accuracy_se,
+            recipe=recipe.model_dump(mode="json", by_alias=True),
+        )
+        write_bundle(path, onnx.load(exported.path / "final.onnx"), x, content)
+
+    work.run.publish(BUNDLE, write)
+    text = result.model_dump_json(by_alias=True, indent=2) + "\n"
+    work.run.publish(RESULT, lambda path: path.write_text(text, encoding="utf-8") and None)
+    return result
+
+
+def _skipped(work: Work) -> list[str]:
+    skipped = work.data.skipped
+    return [f"{len(skipped)} unreadable images skipped, the first: {skipped[0]}"] if skipped else []
+
+
+def _three(stages: Networks) -> Iterator[tuple[str, Stage]]:
+    yield from (("dense", stages.dense), ("pruned", stages.pruned), ("final", stages.final))
+
+
+def _all(stages: Networks) -> list[Stage]:
+    return [stages.dense, stages.pruned, stages.final]
+
+

@@ -1,0 +1,80 @@
+"""Compaction against the masked network, on networks with one difficulty each."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+import torch
+
+from edgeprune.compact.apply import compact
+from edgeprune.compact.check import prove
+from edgeprune.compact.rewrite import cut
+from edgeprune.errors import EdgepruneError
+from edgeprune.model.groups import channel_groups
+from edgeprune.model.provenance import provenance
+from edgeprune.model.traced import load, save, trace
+from tests.zoo import SHAPE, ZOO, build
+
+
+def _some_units(groups, seed: int) -> frozenset[int]:
+    draw = random.Random(seed)
+    return frozenset(
+        unit for group in groups for unit in draw.sample(group.units, draw.randint(0, len(group.units) - 1))
+    )
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_random_cuts_are_proven_and_make_the_network_smaller(name: str) -> None:
+    traced = trace(build(name), SHAPE)
+    found = provenance(traced)
+    groups = channel_groups(found)
+    assert groups
+    for seed in range(6):
+        units = _some_units(groups, seed)
+        thin, proof = compact(traced, found, units, torch.randn(3, *SHAPE))
+        assert proof.float64 <= 1e-9
+        before, after = (sum(p.numel() for p in t.module.parameters()) for t in (traced, thin))
+        assert after < before or not units
+
+
+def test_a_compacted_network_loads_without_its_class_and_trains(tmp_path) -> None:
+    traced = trace(build("OptionA"), SHAPE)
+    found = provenance(traced)
+    thin, _ = compact(traced, found, _some_units(channel_groups(found), 1), torch.randn(2, *SHAPE))
+    save(thin, tmp_path / "thin.pt2")
+    again = load(tmp_path / "thin.pt2")
+    x, y = torch.randn(16, *SHAPE), torch.randint(0, 5, (16,))
+    assert torch.equal(again.module(x), thin.module(x))
+    optimizer = torch.optim.SGD(again.module.parameters(), lr=0.05)
+    losses = []
+    for _ in range(10):
+        loss = torch.nn.functional.cross_entropy(again.module(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < losses[0]
+
+
+def test_the_proof_names_the_first_node_that_differs() -> None:
+    traced = trace(build("Residual"), SHAPE)
+    found = provenance(traced)
+    units = _some_units(channel_groups(found), 2)
+    thin = cut(traced.module, found, units)
+    broken = next(n for n in thin.graph.nodes if n.name == "relu_2")
+    broken.target = torch.ops.aten.abs.default
+    thin.recompile()
+    with pytest.raises(EdgepruneError, match="first at node relu_2"):
+        prove(traced.module, thin, found, units, torch.randn(2, *SHAPE))
+
+
+def test_a_zero_channel_of_an_option_a_shortcut_goes_with_the_channel_it_is_added_to() -> None:
+    traced = trace(build("OptionA"), SHAPE)
+    found = provenance(traced)
+    # Output channel 1 of the block's last convolution has only a zero of the shortcut beside it.
+    unit = int(found.axes["b.0.weight"][0][1])
+    thin, _ = compact(traced, found, frozenset({unit}), torch.randn(2, *SHAPE))
+    pad = next(n for n in thin.module.graph.nodes if n.target == torch.ops.aten.pad.default)
+    assert list(pad.args[1]) == [0, 0, 0, 0, 2, 5]
+    assert thin.module.get_parameter("stem.0.weight").shape[0] == 8
