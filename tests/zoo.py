@@ -58,7 +58,7 @@ class OptionA(nn.Module):
         x = self.stem(x)
         short = functional.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 3, 5))
         x = functional.relu(self.b(self.a(x)) + short)
-        return self.head(functional.avg_pool2d(self.c(x), 6).view(len(x), -1))
+        return self.head(functional.avg_pool2d(self.c(x), 6).view(x.shape[0], -1))
 
 
 class Depthwise(nn.Module):

@@ -163,9 +163,10 @@ def _same(flow: Flow, node: fx.Node) -> Any:
 
 
 def _run(flow: Flow, node: fx.Node) -> Any:
-    """Run the operator itself on the labels."""
-    assert callable(node.target)
-    return node.target(*flow.value(node.args), **{key: flow.value(item) for key, item in node.kwargs.items()})
+    """Run the operator itself on the labels; a view of labels spread without memory is a reshape."""
+    operator_ = aten.reshape.default if node.target in (aten.view.default, aten._unsafe_view.default) else node.target
+    assert callable(operator_)
+    return operator_(*flow.value(node.args), **{key: flow.value(item) for key, item in node.kwargs.items()})
 
 
 def _item(flow: Flow, node: fx.Node) -> Any:

@@ -9,7 +9,11 @@ returns one tensor; it trains like any module, except that BatchNorm's mode is a
 
 from __future__ import annotations
 
+import contextlib
+import io
+import logging
 import traceback
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,12 +76,50 @@ def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:
-        return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
+        with _silence():
+            return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:
+        where = _where(error) or _fixes_batch(module, example)
         raise EdgepruneError(
-            f"the model cannot be exported with a dynamic batch: {_first_line(error)}{_where(error)}. "
-            "Rewrite that line without Python branches on tensor values or fixed batch sizes."
+            f"the model cannot be exported with a dynamic batch: {_reason(error)}{where}. "
+            "Rewrite that line without Python branches on tensor values or fixed batch sizes "
+            "(x.flatten(1) or x.shape[0], not len(x) or a number)."
         ) from error
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """Hold back what the exporter prints and logs; its errors still come as exceptions."""
+    before = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)
+
+
+def _reason(error: Exception) -> str:
+    if "specialized it to be a constant" in str(error):
+        return "it fixes the batch size"
+    return _first_line(error)
+
+
+def _fixes_batch(module: nn.Module, example: Tensor) -> str:
+    """Name the line that turned the batch size into a number, by exporting an odd one and looking for it."""
+    odd = 13
+    try:
+        with _silence():
+            program = torch.export.export(module, (example.new_zeros(odd, *example.shape[1:]),))
+    except Exception:  # the first error is the one to tell
+        return ""
+    for node in program.graph.nodes:
+        numbers = torch.utils._pytree.tree_leaves((node.args, node.kwargs))
+        lines = [line.strip() for line in node.meta.get("stack_trace", "").splitlines() if line.strip()]
+        if odd in [n for n in numbers if isinstance(n, int)] and len(lines) > 1:
+            return f" ({' '.join(lines[-2:])})"
+    return ""
 
 
 def _first_line(error: Exception) -> str:
