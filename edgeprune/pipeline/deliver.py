@@ -6,22 +6,20 @@ import json
 import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import onnx
 
-from edgeprune import __version__
 from edgeprune.engine.ort import open_model as open_onnx
 from edgeprune.errors import EdgepruneError
-from edgeprune.export.check import check_agreement, check_size
+from edgeprune.export.check import agreement
 from edgeprune.export.coverage import int8_share
 from edgeprune.export.lint import lint_tensorrt
 from edgeprune.export.lower import to_onnxruntime, to_tensorrt
 from edgeprune.export.onnx import to_onnx
-from edgeprune.export.write import Content, write_bundle
+from edgeprune.export.write import Details, write_bundle
 from edgeprune.measure.latency import measure_interleaved
 from edgeprune.measure.match import host_target, mismatch
 from edgeprune.measure.probe import probe
@@ -55,20 +53,23 @@ def export(work: Work, stages: Networks) -> Stage:
         x, _ = sample(work.data.train, work.data.preprocessing, work.recipe.golden_images, work.recipe.seed)
         for done, (name, stage) in enumerate(_three(stages)):
             work.tick("exporting", done, 3)
-            traced = network(stage)
             quantized = name == "final" and int8
-            model = to_onnx(traced if quantized else fold_batch_norm(traced), opset)
+            traced = network(stage) if quantized else fold_batch_norm(network(stage))
+            model = to_onnx(traced, opset)
             if quantized:
-                model = to_onnxruntime(model) if work.target.runtime == "onnxruntime" else to_tensorrt(model, opset)
+                model = _LOWERINGS[work.target.runtime](model)
             path = folder / f"{name}.onnx"
             onnx.save(model, path)
-            check_size(path, traced)
-            check_agreement(traced, path, x, int8=quantized)
+            agreement(traced, path, x, exact=True)
             if quantized and work.target.runtime == "tensorrt":
                 _lint(model, work)
         work.tick("exporting", 3, 3)
 
     return work.run.stage("export", [opset, work.target.runtime, work.recipe.precision, work.recipe.golden_images], [*_all(stages)], make)
+
+
+_LOWERINGS = {"onnxruntime": to_onnxruntime, "tensorrt": to_tensorrt}
+_DIALECTS = {"onnxruntime": "onnxruntime-x86", "tensorrt": "tensorrt"}
 
 
 def _lint(model: onnx.ModelProto, work: Work) -> None:
@@ -172,30 +173,26 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
     })
     x, _ = sample(work.data.train, work.data.preprocessing, recipe.golden_images, recipe.seed)
 
-    def write(path: Path) -> None:
-        content = Content(
-            name=f"{Path(recipe.source.model.split(':')[0]).stem}-{work.target.name}",
-            created=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            edgeprune_version=__version__,
-            target=work.target.name,
-            runtime=work.target.runtime,
-            precision=recipe.precision,
-            weight_bits=work.target.weight_bits.value,
-            preprocessing=work.data.preprocessing,
-            labels=work.data.classes,
-            macs=result.final.macs,
-            params=result.final.params,
-            int8_macs_share=result.final.int8_macs_share,
-            int8_macs_measured_with=f"ONNX Runtime on {probe().processor}" if result.final.int8_macs_share is not None else None,
-            accuracy=result.final.accuracy,
-            accuracy_se=result.final.accuracy_se,
-            recipe=recipe.model_dump(mode="json", by_alias=True),
-        )
-        write_bundle(path, onnx.load(exported.path / "final.onnx"), x, content)
-
-    work.run.publish(BUNDLE, write)
+    details = Details(
+        name=f"{Path(recipe.source.model.split(':')[0]).stem}-{work.target.name}",
+        target=work.target.name,
+        runtime=work.target.runtime,
+        precision=recipe.precision,
+        lowering=_DIALECTS[work.target.runtime] if recipe.precision == "int8" else "float",
+        weight_bits=work.target.weight_bits.value,
+        preprocessing=work.data.preprocessing,
+        labels=work.data.classes,
+        macs=result.final.macs,
+        params=result.final.params,
+        int8_macs_share=result.final.int8_macs_share,
+        int8_macs_measured_with=None if result.final.int8_macs_share is None else f"ONNX Runtime, {probe().processor}",
+        accuracy=result.final.accuracy,
+        accuracy_se=result.final.accuracy_se,
+        recipe=recipe.model_dump(mode="json", by_alias=True),
+    )
+    write_bundle(work.run.path / BUNDLE, onnx.load(exported.path / "final.onnx"), details, x.numpy())
     text = result.model_dump_json(by_alias=True, indent=2) + "\n"
-    work.run.publish(RESULT, lambda path: path.write_text(text, encoding="utf-8") and None)
+    work.run.publish(RESULT, text)
     return result
 
 

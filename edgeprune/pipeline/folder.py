@@ -11,7 +11,6 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -67,12 +66,10 @@ class RunFolder:
         os.replace(work, done)
         return Stage(name, key, done, _seconds(done), ran=True)
 
-    def publish(self, name: str, write: Callable[[Path], None]) -> None:
-        """Put a file or folder into the run directory by one rename; `write` makes it at the path it is given."""
+    def publish(self, name: str, text: str) -> None:
+        """Put a text file into the run directory by one rename."""
         partial = self.path / f".{name}.partial"
-        _remove(partial)
-        write(partial)
-        _remove(self.path / name)
+        partial.write_text(text, encoding="utf-8")
         os.replace(partial, self.path / name)
 
 
@@ -92,13 +89,6 @@ def _seconds(folder: Path) -> float:
         return float(json.loads((folder / "stage.json").read_text(encoding="utf-8"))["seconds"])
     except FileNotFoundError:
         return 0.0
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
 
 
 @contextmanager
