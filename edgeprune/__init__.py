@@ -1,3 +1,40 @@
-"""edgeprune: compress a trained PyTorch vision model for a device, and measure what ships."""
+"""edgeprune: compress a trained PyTorch vision model for a device, and measure what ships.
+
+    import edgeprune
+
+    smaller = edgeprune.prune(module, torch.randn(1, 3, 224, 224), macs=0.5)
+
+The verbs are the commands': `compress` runs the whole chain; `prune`, `quantize` and `export` are its steps on
+modules; `profile` measures a bundle, and needs no torch. Nothing is loaded before it is used.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from edgeprune.errors import EdgepruneError
+
+if TYPE_CHECKING:
+    from edgeprune.api import compress, export, prune, quantize
+    from edgeprune.measure.profile import profile_bundle as profile
 
 __version__ = "0.1.0"
+
+_VERBS = {
+    "compress": ("edgeprune.api", "compress"),
+    "prune": ("edgeprune.api", "prune"),
+    "quantize": ("edgeprune.api", "quantize"),
+    "export": ("edgeprune.api", "export"),
+    "profile": ("edgeprune.measure.profile", "profile_bundle"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _VERBS:
+        raise AttributeError(f"module 'edgeprune' has no attribute {name!r}")
+    module, attribute = _VERBS[name]
+    return getattr(import_module(module), attribute)
+
+
+__all__ = ["EdgepruneError", "__version__", "compress", "export", "profile", "prune", "quantize"]

@@ -21,8 +21,8 @@ MAY_IMPORT = {
     "spec": {"errors", "spec"},
     "model": MODEL,
     "curvature": MODEL | {"curvature"},
-    "prune": MODEL | {"curvature", "prune"},
-    "compact": MODEL | {"curvature", "prune", "compact"},
+    "pruning": MODEL | {"curvature", "pruning"},
+    "compact": MODEL | {"curvature", "pruning", "compact"},
     "train": MODEL | {"train"},
     "quantize": MODEL | {"quantize"},
     "export": MODEL | {"export"},
@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "measure": WORDS | {"engine", "measure"},
     "report": WORDS | {"report"},
 }
-HOST = {"model", "curvature", "prune", "compact", "train", "quantize", "export", "pipeline", "api"}
+HOST = {"model", "curvature", "pruning", "compact", "train", "quantize", "export", "pipeline", "api"}
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
 MAY_USE = {"torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"}}
@@ -77,10 +77,11 @@ def test_a_file_keeps_to_its_room(path: Path) -> None:
 
 
 def test_no_ring_of_imports() -> None:
-    modules = {".".join(("edgeprune", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p for p in _files()}
-    edges = {
-        name: {target for target, _ in _imports(path) if target in modules} for name, path in modules.items()
+    modules = {
+        ".".join(("edgeprune", *p.relative_to(PACKAGE).with_suffix("").parts)).removesuffix(".__init__"): p
+        for p in _files()
     }
+    edges = {name: {target for target, _ in _imports(path) if target in modules} for name, path in modules.items()}
     done: set[str] = set()
 
     def visit(name: str, above: tuple[str, ...]) -> None:

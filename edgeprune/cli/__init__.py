@@ -64,7 +64,9 @@ def main() -> None:
         if error.errno not in FULL:
             raise
         where = f" writing {error.filename}" if error.filename else ""
-        _fail(f"the disk is full{where}. Free some space, then run the same command again: it goes on where it stopped.")
+        _fail(
+            f"the disk is full{where}. Free some space, then run the same command again: it goes on where it stopped."
+        )
     except KeyboardInterrupt:
         sys.stderr.write("edgeprune: interrupted. Run the same command again: it goes on where it stopped.\n")
         os._exit(130)

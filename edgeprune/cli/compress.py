@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import typer
 
 from edgeprune.cli import ask
@@ -31,6 +29,7 @@ def compress(
     learning_rate: ask.LearningRate = None,
     probes: ask.Probes = None,
     seed: ask.Seed = None,
+    device: ask.Device = None,
     recipe: ask.RecipeFile = None,
     output: ask.Output = None,
     json: ask.Json = False,
@@ -40,12 +39,14 @@ def compress(
     Without MODEL and --data it runs the built-in example: ResNet-18, trained on scikit-learn's digits first.
     """
     options = {name: value for name, value in locals().items() if name not in {"output", "json"}}
-    asked, folder = ask.recipe(options), output
     ask.quiet()
     from edgeprune.cli.bar import bar
+    from edgeprune.pipeline.options import default_folder, recipe_from
+
+    asked = recipe_from(options)  # before torch: a typo should fail at once
+    folder = output or default_folder(asked)
     from edgeprune.pipeline.compress import compress as run
 
-    folder = folder or ask.default_folder(asked)
     with bar() as tick:
         outcome = run(asked, folder, tick)
     assert outcome.result is not None
@@ -53,4 +54,4 @@ def compress(
         typer.echo(outcome.result.model_dump_json(by_alias=True, indent=2))
     else:
         ask.show(outcome.result)
-    typer.echo(f"bundle: {Path(folder) / 'bundle'}", err=True)
+    typer.echo(f"bundle: {folder / 'bundle'}", err=True)

@@ -27,18 +27,21 @@ def prune(
     learning_rate: ask.LearningRate = None,
     probes: ask.Probes = None,
     seed: ask.Seed = None,
+    device: ask.Device = None,
     recipe: ask.RecipeFile = None,
     output: ask.Output = None,
     json: ask.Json = False,
 ) -> None:
     """Score, cut, compact and fine-tune; `quantize` and `export` go on from the run directory."""
     options = {name: value for name, value in locals().items() if name not in {"output", "json"}}
-    asked, folder = ask.recipe(options), output
     ask.quiet()
     from edgeprune.cli.bar import bar
+    from edgeprune.pipeline.options import default_folder, recipe_from
+
+    asked = recipe_from(options)  # before torch: a typo should fail at once
+    folder = output or default_folder(asked)
     from edgeprune.pipeline.compress import prune as run
 
-    folder = folder or ask.default_folder(asked)
     with bar() as tick:
         outcome = run(asked, folder, tick)
     ask.show_stages(outcome.stages, folder, json)

@@ -8,9 +8,7 @@ import typer
 
 
 def targets(
-    name: Annotated[
-        str | None, typer.Argument(help="A target, an alias, or a .toml file.", show_default=False)
-    ] = None,
+    name: Annotated[str | None, typer.Argument(help="A target, an alias, or a .toml file.", show_default=False)] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """List the known targets, or show one with every fact and its source."""

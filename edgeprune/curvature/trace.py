@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -46,6 +46,7 @@ def channel_traces(
     chosen = [parameters[name] for name in weights]
     side = x.shape[2:].numel() if x.dim() > 2 else 1
     batch_size = max(1, min(batch_size, PIXELS // max(side, 1)))
+    x, y = x.to(chosen[0].device), y.to(chosen[0].device)
     samples: dict[str, list[Tensor]] = {name: [] for name in weights}
     done, curvature = 0, Curvature({}, len(x))
     while done < probes:
@@ -57,7 +58,7 @@ def channel_traces(
             graph = GradientGraph(traced.module, chosen, xb, yb, loss)
             for vector, total in zip(vectors, totals, strict=True):
                 for name, v, hv in zip(weights, vector, graph.product(vector), strict=True):
-                    total[name] += (v * hv).flatten(1).sum(1) * (len(xb) / len(x))
+                    total[name] += (v * hv).flatten(1).sum(1).cpu() * (len(xb) / len(x))
             del graph
             tick("curvature", done * len(x) + count * min(start + batch_size, len(x)), probes * len(x))
         for total in totals:
@@ -73,7 +74,7 @@ def channel_traces(
     return curvature
 
 
-def _signs(like: list[Tensor], seed: int, probe: int) -> list[Tensor]:
+def _signs(like: Sequence[Tensor], seed: int, probe: int) -> list[Tensor]:
     """Independent ±1 in the shapes of the weights, from the seed and the probe's number alone."""
     generator = torch.Generator().manual_seed(seed * 1_000_003 + probe)
     return [torch.randint(0, 2, w.shape, generator=generator).to(w) * 2 - 1 for w in like]

@@ -32,7 +32,7 @@ SATURATES = (
 
 
 def profile_bundle(
-    path: Path,
+    path: str | Path,
     seconds: float = 3.0,
     threads: int | None = None,
     batch: int = 1,
@@ -46,7 +46,7 @@ def profile_bundle(
     if seconds <= 0 or batch < 1 or (threads is not None and threads < 1):
         raise EdgepruneError("seconds, threads and batch must be positive.")
     tick("checking the bundle", 0, 1)
-    bundle = open_bundle(path)
+    bundle = open_bundle(Path(path))
     _refuse_foreign(bundle)
     manifest, host = bundle.manifest, probe()
     exact = saturates(host, manifest)

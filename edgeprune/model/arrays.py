@@ -44,9 +44,7 @@ def load_npz(path: Path, request: Request) -> Raw:
     for keys in NPZ_KEYS:
         parts = {part: pair for part, pair in keys.items() if part != "val" or set(pair) <= set(held)}
         if {key for pair in parts.values() for key in pair} <= set(held):
-            return from_arrays(
-                str(path), {part: (held[x], held[y]) for part, (x, y) in parts.items()}, request
-            )
+            return from_arrays(str(path), {part: (held[x], held[y]) for part, (x, y) in parts.items()}, request)
     raise EdgepruneError(
         f"{path}: holds {', '.join(sorted(held)) or 'nothing'}. "
         "Save x_train, y_train, x_test and y_test (or train_images, train_labels, ...)."
@@ -68,9 +66,7 @@ def from_arrays(where: str, pairs: dict[str, tuple[Any, Any]], request: Request)
         raise EdgepruneError(f"{where}: images of train and test differ ({told}). Give both alike.")
     for part, x in images.items():
         if len(x) != len(values[part]):
-            raise EdgepruneError(
-                f"{where}: {part} has {len(x)} images but {len(values[part])} labels. Give one each."
-            )
+            raise EdgepruneError(f"{where}: {part} has {len(x)} images but {len(values[part])} labels. Give one each.")
     check_classes(where, {part: tuple(str(v) for v in np.unique(y)) for part, y in values.items()})
     known = np.unique(values["train"])
     (own, _), *_ = shapes
@@ -129,9 +125,7 @@ def _labels(what: str, y: NDArray[Any]) -> NDArray[Any]:
         y = y[:, 0]
     if y.ndim != 1:
         shape = "x".join(map(str, y.shape))
-        raise EdgepruneError(
-            f"{what} have shape {shape}. Give one class per image, not one column per class."
-        )
+        raise EdgepruneError(f"{what} have shape {shape}. Give one class per image, not one column per class.")
     if np.issubdtype(y.dtype, np.floating) and bool((y == np.rint(y)).all()):
         y = y.astype(np.int64)
     if not (np.issubdtype(y.dtype, np.integer) or y.dtype.kind == "U"):
@@ -177,9 +171,7 @@ def _records(paths: list[Path], label_bytes: int) -> tuple[Images, NDArray[np.in
             raise EdgepruneError(f"{path}: no such file. Unpack the whole CIFAR archive.")
         content = np.fromfile(path, dtype=np.uint8)
         if len(content) == 0 or len(content) % size:
-            raise EdgepruneError(
-                f"{path}: {len(content)} bytes are not CIFAR records of {size}. Download it again."
-            )
+            raise EdgepruneError(f"{path}: {len(content)} bytes are not CIFAR records of {size}. Download it again.")
         read.append(content.reshape(-1, size))
     records = np.concatenate(read)
     images = records[:, label_bytes:].reshape(-1, 3, CIFAR_SIDE, CIFAR_SIDE)

@@ -31,9 +31,7 @@ from edgeprune.spec.recipe import Source
 Augment = Literal["none", "crop", "crop-flip"]
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-FORMS = (
-    "Give a folder of class folders, an .npz, a folder with the CIFAR binaries, digits, or file.py:function."
-)
+FORMS = "Give a folder of class folders, an .npz, a folder with the CIFAR binaries, digits, or file.py:function."
 
 
 @dataclass(frozen=True)

@@ -49,9 +49,7 @@ def accuracy(
     for x, y in eval_batches(split, preprocessing, batch_size):
         logits = run(x)
         if not bool(torch.isfinite(logits).all()):
-            raise EdgepruneError(
-                "the network's outputs hold NaN or infinity. Check its weights and the input's scale."
-            )
+            raise EdgepruneError("the network's outputs hold NaN or infinity. Check its weights and the input's scale.")
         right += int((logits.argmax(1) == y).sum())
         seen += len(y)
         show("evaluating", seen, len(split))

@@ -90,9 +90,7 @@ def _list_parts(root: Path) -> tuple[dict[str, Listing], tuple[str, ...]]:
 
 
 def _class_names(folder: Path) -> tuple[str, ...]:
-    names = sorted(
-        entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith(".")
-    )
+    names = sorted(entry.name for entry in folder.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     if not names:
         raise EdgepruneError(f"{folder}: holds no class folders. {LAYOUT}")
     return tuple(names)
@@ -105,9 +103,7 @@ def _list_classes(folder: Path, classes: tuple[str, ...]) -> Listing:
         inside = sorted(_image_files(folder / name))
         if not inside:
             endings = ", ".join(sorted(ENDINGS))
-            raise EdgepruneError(
-                f"{folder / name}: holds no images ({endings}). Add some or remove the folder."
-            )
+            raise EdgepruneError(f"{folder / name}: holds no images ({endings}). Add some or remove the folder.")
         files += inside
         labels += [label] * len(inside)
     return Listing(tuple(files), np.array(labels, dtype=np.int64))

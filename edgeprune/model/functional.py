@@ -30,7 +30,9 @@ def functionalise(module: fx.GraphModule) -> fx.GraphModule:
         assert isinstance(mutated, fx.Node)
         if _name(mutated) in _VIEWS and len(mutated.users) > 1:
             where = (node.meta.get("stack_trace") or "").strip().splitlines()[-1:] or [node.name]
-            raise EdgepruneError(f"the model writes into a view of a tensor ({where[0].strip()}). Use an out-of-place operator there.")
+            raise EdgepruneError(
+                f"the model writes into a view of a tensor ({where[0].strip()}). Use an out-of-place operator there."
+            )
         node.target = twin
         later = [user for user in mutated.users if user is not node and order[user] > order[node]]
         for user in later:

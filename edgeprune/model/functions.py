@@ -36,9 +36,7 @@ def load_function(reference: str, request: Request) -> Raw:
         raise EdgepruneError(f"{reference}: returned {type(returned).__name__}{size}. {SHAPE}")
     named = dict(zip(("train", "test"), returned, strict=True))
     if all(_is_array_pair(part) for part in named.values()):
-        return from_arrays(
-            reference, {name: (_array(x), _array(y)) for name, (x, y) in named.items()}, request
-        )
+        return from_arrays(reference, {name: (_array(x), _array(y)) for name, (x, y) in named.items()}, request)
     images: dict[str, list[Any]] = {}
     labels: dict[str, list[Any]] = {}
     for name, part in named.items():
@@ -57,9 +55,7 @@ def _is_array_pair(part: Any) -> bool:
     images, labels = part
     if isinstance(labels, list):
         return isinstance(images, np.ndarray | torch.Tensor | list) and all(np.isscalar(v) for v in labels)
-    return isinstance(images, np.ndarray | torch.Tensor | list) and isinstance(
-        labels, np.ndarray | torch.Tensor
-    )
+    return isinstance(images, np.ndarray | torch.Tensor | list) and isinstance(labels, np.ndarray | torch.Tensor)
 
 
 def _array(x: Any) -> Any:
@@ -105,9 +101,7 @@ def _label(what: str, label: Any) -> int | str:
         return int(label)
     except (TypeError, ValueError, RuntimeError):
         kind = type(label).__name__
-        raise EdgepruneError(
-            f"{what}: a label is {kind}. Give a whole number or a name for each image."
-        ) from None
+        raise EdgepruneError(f"{what}: a label is {kind}. Give a whole number or a name for each image.") from None
 
 
 def _plane_first(what: str, image: Any) -> Images:
@@ -126,9 +120,7 @@ def _stack(where: str, images: dict[str, list[Any]], request: Request) -> tuple[
     every = [image for part in images.values() for image in part]
     kinds = {"picture" if isinstance(x, Image.Image) else f"{x.dtype} of {len(x)} channels" for x in every}
     if len(kinds) > 1:
-        raise EdgepruneError(
-            f"{where}: images are of several kinds ({', '.join(sorted(kinds))}). Give all alike."
-        )
+        raise EdgepruneError(f"{where}: images are of several kinds ({', '.join(sorted(kinds))}). Give all alike.")
     pictures = isinstance(every[0], Image.Image)
     sizes = {(x.height, x.width) if pictures else x.shape[1:] for x in every}
     frame = frame_for(request.image_size, sizes.pop() if len(sizes) == 1 else None)

@@ -35,7 +35,6 @@ class Group:
         return int(self.places[axis].shape[1])
 
 
-
 def channel_groups(found: Provenance) -> list[Group]:
     """The prunable groups of a network, in graph order."""
     positions: dict[int, dict[Axis, list[int]]] = defaultdict(dict)
@@ -54,9 +53,9 @@ def channel_groups(found: Provenance) -> list[Group]:
         if not producers or len(units) < 2:
             continue
         units = sorted(units)
-        places = {axis: torch.tensor([positions[unit][axis] for unit in units]) for axis, _ in signature}
+        where = {axis: torch.tensor([positions[unit][axis] for unit in units]) for axis, _ in signature}
         producers = sorted(producers, key=order.__getitem__)
-        groups.append(Group(producers[0].rsplit(".", 1)[0], tuple(units), places, tuple(producers)))
+        groups.append(Group(producers[0].rsplit(".", 1)[0], tuple(units), where, tuple(producers)))
     names = Counter(group.name for group in groups)
     seen: Counter[str] = Counter()
     unique = []
@@ -65,4 +64,3 @@ def channel_groups(found: Provenance) -> list[Group]:
         name = group.name if names[group.name] == 1 else f"{group.name}#{seen[group.name]}"
         unique.append(replace(group, name=name))
     return unique
-

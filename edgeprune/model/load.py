@@ -43,9 +43,7 @@ def open_model(source: Source, classes: int, in_channels: int, image_size: int, 
         traced = load(_existing(source.model))
         if traced.input_shape != shape:
             have, want = ("x".join(map(str, s)) for s in (shape, traced.input_shape))
-            raise EdgepruneError(
-                f"{source.model}: takes {want} images, the data give {have}. Give --image-size."
-            )
+            raise EdgepruneError(f"{source.model}: takes {want} images, the data give {have}. Give --image-size.")
         _fill(traced.module, source)
     else:
         with torch.random.fork_rng(devices=[]):
@@ -65,9 +63,7 @@ def _build(model: str, classes: int, in_channels: int) -> nn.Module:
         raise _unknown(model)
     returned = call(model, {"num_classes": classes})
     if not isinstance(returned, nn.Module):
-        raise EdgepruneError(
-            f"{model}: returned {type(returned).__name__}, not a torch.nn.Module. Return the network."
-        )
+        raise EdgepruneError(f"{model}: returned {type(returned).__name__}, not a torch.nn.Module. Return the network.")
     return returned
 
 
@@ -80,9 +76,7 @@ def _unknown(model: str) -> EdgepruneError:
             f"{model}: say which function, as in {model}:{example}. It has: {', '.join(names) or 'none'}."
         )
     if path.suffix in {".pt", ".pth", ".safetensors", ".ckpt", ".bin"}:
-        return EdgepruneError(
-            f"{model}: holds weights, no network. Name the network, and give this to --weights."
-        )
+        return EdgepruneError(f"{model}: holds weights, no network. Name the network, and give this to --weights.")
     return EdgepruneError(
         f"unknown model {model!r}. Built-in: {', '.join(NETWORKS)}; "
         "or give file.py:function, package.module:function, or a .pt2 file."
@@ -107,14 +101,10 @@ def _check_outputs(traced: Traced, model: str, classes: int) -> None:
         with torch.no_grad():
             output = traced.module(traced.example(3))
     except Exception as error:
-        raise EdgepruneError(
-            f"{model}: cannot run a batch of 3. Export it with a dynamic batch axis."
-        ) from error
+        raise EdgepruneError(f"{model}: cannot run a batch of 3. Export it with a dynamic batch axis.") from error
     if output.dim() != 2 or len(output) != 3:
         shape = "x".join(map(str, output.shape))
-        raise EdgepruneError(
-            f"{model}: gives {shape} for 3 images. One row of class scores per image is needed."
-        )
+        raise EdgepruneError(f"{model}: gives {shape} for 3 images. One row of class scores per image is needed.")
     if output.shape[1] != classes:
         raise EdgepruneError(
             f"{model}: gives {output.shape[1]} outputs, the data have {classes} classes. "

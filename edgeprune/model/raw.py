@@ -79,12 +79,8 @@ def check_classes(where: str, sets: dict[str, tuple[str, ...]]) -> None:
     train = sets["train"]
     for part, names in sets.items():
         if lacking := sorted(set(train) - set(names)):
-            raise EdgepruneError(
-                f"{where}: {part} lacks class {lacking[0]!r} of train. Make their classes the same."
-            )
+            raise EdgepruneError(f"{where}: {part} lacks class {lacking[0]!r} of train. Make their classes the same.")
         if extra := sorted(set(names) - set(train)):
-            raise EdgepruneError(
-                f"{where}: {part} has class {extra[0]!r}, train has not. Make their classes the same."
-            )
+            raise EdgepruneError(f"{where}: {part} has class {extra[0]!r}, train has not. Make their classes the same.")
     if len(train) < 2:
         raise EdgepruneError(f"{where}: only one class ({train[0]!r}). Give at least two classes.")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, fx
@@ -46,7 +46,7 @@ def convolution_arguments(node: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node | No
     """Input, weight, bias and groups of a convolution node, wherever the schema puts them."""
     names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
     given = {**dict(zip(names, node.args, strict=False)), **node.kwargs}
-    return given["input"], given["weight"], given.get("bias"), given.get("groups", 1)  # type: ignore[return-value]
+    return given["input"], given["weight"], given.get("bias"), given.get("groups", 1)
 
 
 def _outputs(flow: Flow, weight: fx.Node, count: int) -> Tensor:
@@ -127,8 +127,8 @@ def _pool(flow: Flow, node: fx.Node) -> Any:
 def _reduce(flow: Flow, node: fx.Node) -> Any:
     """A reduction keeps labels that are equal along its axes; over channels it has no equal among cut networks."""
     labels = flow.value(node.args[0])
-    axes = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
-    axes = [axes] if isinstance(axes, int) else list(axes or range(labels.dim()))
+    asked: Any = node.args[1] if len(node.args) > 1 else node.kwargs.get("dim")
+    axes: list[int] = [asked] if isinstance(asked, int) else list(asked or range(labels.dim()))
     found = flow.labels.find(collapse(labels))
     first = found
     for axis in axes:
@@ -143,7 +143,7 @@ def _reduce(flow: Flow, node: fx.Node) -> Any:
 
 
 def _pad(flow: Flow, node: fx.Node) -> Any:
-    """Zeros laid around get labels of their own: an option-A shortcut's zero channels go with whom they are added to."""
+    """Zeros laid around get labels of their own: those of an option-A shortcut go with the channels they are added to."""
     x, widths = node.args[0], node.args[1]
     mode = node.args[2] if len(node.args) > 2 else "constant"
     value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value", 0)
@@ -171,8 +171,8 @@ def _run(flow: Flow, node: fx.Node) -> Any:
 
 def _item(flow: Flow, node: fx.Node) -> Any:
     """One of several results; of an operator that was frozen there is no list of them."""
-    source = flow.value(node.args[0])
-    return source[node.args[1]] if isinstance(source, (list, tuple)) else flow.frozen_like(node)
+    source, index = flow.value(node.args[0]), cast(int, node.args[1])
+    return source[index] if isinstance(source, (list, tuple)) else flow.frozen_like(node)
 
 
 def _creation(flow: Flow, node: fx.Node) -> Any:
@@ -201,7 +201,9 @@ RULES: dict[Any, Rule] = {
     **_overloads(_pool, "max_pool2d avg_pool2d adaptive_avg_pool2d"),
     **_overloads(_reduce, "mean sum amax amin"),
     **_overloads(_pad, "pad constant_pad_nd"),
-    **_overloads(_same, "dropout feature_dropout alpha_dropout contiguous clone detach alias to _to_copy dropout1d dropout2d"),
+    **_overloads(
+        _same, "dropout feature_dropout alpha_dropout contiguous clone detach alias to _to_copy dropout1d dropout2d"
+    ),
     **_overloads(
         _run,
         "view reshape _unsafe_view flatten unflatten permute transpose t slice select cat concat split "

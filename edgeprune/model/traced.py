@@ -17,6 +17,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
@@ -93,7 +94,11 @@ def _silence() -> Iterator[None]:
     before = logging.root.manager.disable
     logging.disable(logging.ERROR)
     try:
-        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+        with (
+            warnings.catch_warnings(),
+            contextlib.redirect_stdout(io.StringIO()),
+            contextlib.redirect_stderr(io.StringIO()),
+        ):
             warnings.simplefilter("ignore")
             yield
     finally:
@@ -156,8 +161,12 @@ def load(path: Path) -> Traced:
     try:
         program = torch.export.load(path)
     except Exception as error:
-        raise EdgepruneError(f"{path}: not a readable .pt2 ({_first_line(error)}). Write it with torch.export.save.") from None
-    args, kwargs = program.example_inputs or ((), {})
+        raise EdgepruneError(
+            f"{path}: not a readable .pt2 ({_first_line(error)}). Write it with torch.export.save."
+        ) from None
+    given: Any = program.example_inputs or ((), {})
+    args, kwargs = given
     if len(args) != 1 or kwargs or not isinstance(args[0], Tensor) or args[0].dim() < 2:
-        raise EdgepruneError(f"{path}: takes {len(args) + len(kwargs)} inputs; one tensor with a batch axis is needed.")
+        count = len(args) + len(kwargs)
+        raise EdgepruneError(f"{path}: takes {count} inputs; one tensor with a batch axis is needed.")
     return Traced(_graph(program), tuple(args[0].shape[1:]))

@@ -62,9 +62,7 @@ def failure(what: str, error: BaseException) -> EdgepruneError:
     reason = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
     told = f"{type(error).__name__}: {reason}" if reason else type(error).__name__
     if isinstance(error, SyntaxError):
-        return EdgepruneError(
-            f"{what}: SyntaxError: {error.msg} ({error.filename}:{error.lineno}). Correct that line."
-        )
+        return EdgepruneError(f"{what}: SyntaxError: {error.msg} ({error.filename}:{error.lineno}). Correct that line.")
     frames = traceback.extract_tb(error.__traceback__)
     own = [f for f in frames if not f.filename.startswith((*LIBRARIES, "<"))]
     site = f" ({own[-1].filename}:{own[-1].lineno})" if own else ""
@@ -93,9 +91,7 @@ def _import_module(name: str) -> ModuleType:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
-            raise EdgepruneError(
-                f"no module {error.name!r} here. Install it, or give file.py:function."
-            ) from None
+            raise EdgepruneError(f"no module {error.name!r} here. Install it, or give file.py:function.") from None
         raise failure(f"{name}: cannot be imported", error) from error
     except (Exception, SystemExit) as error:
         raise failure(f"{name}: cannot be imported", error) from error
@@ -116,9 +112,7 @@ def _own(module: ModuleType) -> list[str]:
     return sorted(
         name
         for name, value in vars(module).items()
-        if callable(value)
-        and not name.startswith("_")
-        and getattr(value, "__module__", None) == module.__name__
+        if callable(value) and not name.startswith("_") and getattr(value, "__module__", None) == module.__name__
     )
 
 
@@ -143,9 +137,7 @@ def _accepted(reference: str, function: Callable[..., Any], offered: dict[str, o
         accepted = {name: value for name, value in offered.items() if name in named}
     open_kinds = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
     needed = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind not in open_kinds and p.name not in accepted
+        p.name for p in parameters if p.default is p.empty and p.kind not in open_kinds and p.name not in accepted
     ]
     if needed:
         may = f" (only {', '.join(offered)} is given)" if offered else ""

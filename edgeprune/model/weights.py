@@ -31,9 +31,7 @@ def load_weights(module: nn.Module, path: Path, network: str) -> None:
     weights = read_weights(path)
     want = module.state_dict()
     if mismatch := _first_mismatch(weights, want):
-        raise EdgepruneError(
-            f"{path}: does not fit {network}: {mismatch}. Give the weights of this very network."
-        )
+        raise EdgepruneError(f"{path}: does not fit {network}: {mismatch}. Give the weights of this very network.")
     for name, value in weights.items():
         if value.is_floating_point() and not bool(torch.isfinite(value).all()):
             raise EdgepruneError(f"{path}: {name} holds NaN or infinity. Give another checkpoint.")
@@ -64,9 +62,7 @@ def _read_safetensors(path: Path) -> object:
     try:
         weights: dict[str, Tensor] = load_file(path)
     except (safetensors.SafetensorError, OSError) as error:
-        raise EdgepruneError(
-            f"{path}: not a readable safetensors file ({error}). Copy or save it again."
-        ) from None
+        raise EdgepruneError(f"{path}: not a readable safetensors file ({error}). Copy or save it again.") from None
     return weights
 
 
@@ -82,9 +78,7 @@ def _read_checkpoint(path: Path) -> object:
         ) from None
     except (RuntimeError, OSError, EOFError, ValueError, KeyError) as error:
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise EdgepruneError(
-            f"{path}: not a readable checkpoint ({reason}). Copy or save it again."
-        ) from None
+        raise EdgepruneError(f"{path}: not a readable checkpoint ({reason}). Copy or save it again.") from None
 
 
 def _first_mismatch(have: dict[str, Tensor], want: dict[str, Tensor]) -> str | None:

@@ -91,5 +91,3 @@ def _check_source(recipe: Recipe) -> None:
         raise EdgepruneError(
             f"{source.model} comes without trained weights. Give --weights FILE, or --dense-epochs N to train it first."
         )
-
-

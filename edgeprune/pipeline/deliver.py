@@ -13,12 +13,7 @@ import numpy as np
 import onnx
 
 from edgeprune.engine.ort import open_model as open_onnx
-from edgeprune.errors import EdgepruneError
-from edgeprune.export.check import agreement
 from edgeprune.export.coverage import int8_share
-from edgeprune.export.lint import lint_tensorrt
-from edgeprune.export.lower import to_onnxruntime, to_tensorrt
-from edgeprune.export.onnx import to_onnx
 from edgeprune.export.write import Details, write_bundle
 from edgeprune.measure.latency import measure_interleaved
 from edgeprune.measure.match import host_target, mismatch
@@ -27,8 +22,8 @@ from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
+from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
-from edgeprune.quantize.fold import fold_batch_norm
 from edgeprune.spec.result import Result, Stats
 
 SECONDS = 3.0
@@ -54,28 +49,12 @@ def export(work: Work, stages: Networks) -> Stage:
         for done, (name, stage) in enumerate(_three(stages)):
             work.tick("exporting", done, 3)
             quantized = name == "final" and int8
-            traced = network(stage) if quantized else fold_batch_norm(network(stage))
-            model = to_onnx(traced, opset)
-            if quantized:
-                model = _LOWERINGS[work.target.runtime](model)
-            path = folder / f"{name}.onnx"
-            onnx.save(model, path)
-            agreement(traced, path, x, exact=True)
-            if quantized and work.target.runtime == "tensorrt":
-                _lint(model, work)
+            write_onnx(network(stage), folder / f"{name}.onnx", work.target, quantized, x)
         work.tick("exporting", 3, 3)
 
-    return work.run.stage("export", [opset, work.target.runtime, work.recipe.precision, work.recipe.golden_images], [*_all(stages)], make)
-
-
-_LOWERINGS = {"onnxruntime": to_onnxruntime, "tensorrt": to_tensorrt}
-_DIALECTS = {"onnxruntime": "onnxruntime-x86", "tensorrt": "tensorrt"}
-
-
-def _lint(model: onnx.ModelProto, work: Work) -> None:
-    faults = lint_tensorrt(model, work.target.channel_multiple.value, work.target.opset.value)
-    if faults:
-        raise EdgepruneError(f"the exported network breaks a rule of TensorRT: {faults[0]}. Report the network.")
+    return work.run.stage(
+        "export", [opset, work.target.runtime, work.recipe.precision, work.recipe.golden_images], [*_all(stages)], make
+    )
 
 
 def judge(work: Work, stages: Networks, exported: Stage) -> Stage:
@@ -130,7 +109,9 @@ def _latencies(work: Work, folder: Path, shape: tuple[int, ...]) -> tuple[list[f
     notes = []
     different = mismatch(host, work.target)
     if different:
-        notes.append(f"latency is of this machine ({host.processor}, a {host_target(host)}), not of {work.target.name}: {different}")
+        notes.append(
+            f"latency is of this machine ({host.processor}, {host_target(host)}), not of {work.target.name}: {different}"
+        )
     runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
     x = np.zeros((1, *shape), dtype=np.float32) + _one_image(work)
     measured = measure_interleaved(runners, x, SECONDS, work.tick)
@@ -143,9 +124,7 @@ def _one_image(work: Work) -> Any:
     return x.numpy()
 
 
-def _shares(
-    work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]
-) -> tuple[list[float | None], list[str]]:
+def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) -> tuple[list[float | None], list[str]]:
     if work.target.runtime != "onnxruntime":
         return [0.0, 0.0, None], [*notes, "INT8 share: read from the engine, once the device has built it"]
     share = int8_share(folder / "final.onnx", shape)
@@ -161,16 +140,18 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
     notes = [*_skipped(work), *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
-    result = Result.model_validate({
-        "schema": 1,
-        "model": recipe.source.model,
-        "target": work.target.name,
-        "method": recipe.method,
-        "seed": recipe.seed,
-        **figures["rows"],
-        "seconds": seconds,
-        "notes": notes,
-    })
+    result = Result.model_validate(
+        {
+            "schema": 1,
+            "model": recipe.source.model,
+            "target": work.target.name,
+            "method": recipe.method,
+            "seed": recipe.seed,
+            **figures["rows"],
+            "seconds": seconds,
+            "notes": notes,
+        }
+    )
     x, _ = sample(work.data.train, work.data.preprocessing, recipe.golden_images, recipe.seed)
 
     details = Details(
@@ -178,7 +159,7 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
         target=work.target.name,
         runtime=work.target.runtime,
         precision=recipe.precision,
-        lowering=_DIALECTS[work.target.runtime] if recipe.precision == "int8" else "float",
+        lowering=dialect(work.target, recipe.precision == "int8"),
         weight_bits=work.target.weight_bits.value,
         preprocessing=work.data.preprocessing,
         labels=work.data.classes,
@@ -207,5 +188,3 @@ def _three(stages: Networks) -> Iterator[tuple[str, Stage]]:
 
 def _all(stages: Networks) -> list[Stage]:
     return [stages.dense, stages.pruned, stages.final]
-
-

@@ -1,9 +1,9 @@
 """The run directory: one result per stage, written atomically, found again by what it was made from.
 
-    RUN/recipe.toml                    replays the run
-    RUN/stages/NAME-KEY/               a stage's files; KEY is the hash of its settings and of its inputs' keys
-    RUN/stages/.NAME-KEY.work/         a stage that was interrupted, with its last checkpoint
-    RUN/bundle/  RUN/result.json       what came out
+RUN/recipe.toml                    replays the run
+RUN/stages/NAME-KEY/               a stage's files; KEY is the hash of its settings and of its inputs' keys
+RUN/stages/.NAME-KEY.work/         a stage that was interrupted, with its last checkpoint
+RUN/bundle/  RUN/result.json       what came out
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -60,7 +61,12 @@ class RunFolder:
         work.mkdir(parents=True, exist_ok=True)
         before = _seconds(work)
         clock = _Clock(work, before)
-        make(work)
+        try:
+            make(work)
+        except EdgepruneError:
+            # The same again would fail the same way: there is nothing to go on with.
+            shutil.rmtree(work)
+            raise
         clock.write()
         (work / "state.pt").unlink(missing_ok=True)
         os.replace(work, done)
@@ -112,12 +118,27 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise EdgepruneError(f"{path}: another edgeprune is at work here. Wait for it, or choose another -o.") from None
+            raise EdgepruneError(
+                f"{path}: another edgeprune is at work here. Wait for it, or choose another -o."
+            ) from None
         if not existing.is_file():
             partial = path / f".{RECIPE}.partial"
             partial.write_text(recipe_toml(recipe), encoding="utf-8")
             os.replace(partial, existing)
-        yield RunFolder(path, recipe)
+        try:
+            yield RunFolder(path, recipe)
+        except EdgepruneError:
+            if not any((path / "stages").glob("*")):
+                _clear(path)
+            raise
+
+
+def _clear(path: Path) -> None:
+    """Take a run directory back in which no stage came to its end."""
+    shutil.rmtree(path / "stages", ignore_errors=True)
+    for name in (RECIPE, ".lock"):
+        (path / name).unlink(missing_ok=True)
+    path.rmdir()
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from edgeprune.compact.apply import compact
@@ -16,15 +17,16 @@ from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvat
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
 from edgeprune.model.data import Data
+from edgeprune.model.device import move, pick_device
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
 from edgeprune.pipeline.folder import RunFolder, Stage
 from edgeprune.progress import Tick
-from edgeprune.prune import hap
-from edgeprune.prune.budget import Limits, choose
-from edgeprune.prune.cuts import Cuts
-from edgeprune.prune.methods import METHODS, NEEDS_CURVATURE
-from edgeprune.prune.plan import Prunable, prunable
+from edgeprune.pruning import hap
+from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
+from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.quantize.fake import observe
 from edgeprune.quantize.freeze import freeze
 from edgeprune.quantize.qat import prepare
@@ -34,6 +36,8 @@ from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
 NETWORK = "network.pt2"
+CPU = torch.device("cpu")
+"""Every stage leaves its network there, so that any machine can go on with it."""
 REESTIMATION_IMAGES = 2048
 
 
@@ -50,6 +54,10 @@ class Work:
     def recipe(self) -> Recipe:
         return self.run.recipe
 
+    def load(self, stage: Stage) -> Traced:
+        """The network that a stage left, on the device where the work is done."""
+        return move(network(stage), pick_device(self.recipe.device))
+
 
 def dense(work: Work) -> Stage:
     """The network as it comes, exported; trained first where the recipe asks for it."""
@@ -59,11 +67,14 @@ def dense(work: Work) -> Stage:
         size = work.data.preprocessing.crop
         traced = open_model(recipe.source, len(work.data.classes), work.data.channels, size, recipe.seed)
         if recipe.training.dense_epochs:
-            plan = _plan(work, "training the dense network", recipe.training.dense_epochs, recipe.training.dense_learning_rate)
+            plan = _plan(
+                work, "training the dense network", recipe.training.dense_epochs, recipe.training.dense_learning_rate
+            )
+            move(traced, pick_device(recipe.device))
             fitted = fit(traced, work.data, plan, None, work.tick, folder / "state.pt")
             traced = fitted.traced
             _write(folder / "history.json", fitted.history)
-        save(traced, folder / NETWORK)
+        save(move(traced, CPU), folder / NETWORK)
 
     settings = [_dump(recipe.source), recipe.seed, _dump(recipe.training) if recipe.training.dense_epochs else None]
     return work.run.stage("dense", settings, [], make, work.data.fingerprint + _named_files(recipe))
@@ -76,7 +87,7 @@ def curvature(work: Work, before: Stage) -> Stage | None:
         return None
 
     def make(folder: Path) -> None:
-        traced = load(before.path / NETWORK)
+        traced = work.load(before)
         ground = prunable(traced, recipe.keep)
         x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
 
@@ -86,7 +97,15 @@ def curvature(work: Work, before: Stage) -> Stage | None:
             return hap.certain_share(scores, kept, recipe.curvature.confidence) >= recipe.curvature.settled
 
         found = channel_traces(
-            traced, ground.weights, x, y, recipe.curvature.probes, recipe.curvature.batch_size, recipe.seed, work.tick, settled
+            traced,
+            ground.weights,
+            x,
+            y,
+            recipe.curvature.probes,
+            recipe.curvature.batch_size,
+            recipe.seed,
+            work.tick,
+            settled,
         )
         save_curvature(found, folder / "curvature.safetensors")
 
@@ -99,7 +118,7 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
     recipe = work.recipe
 
     def make(folder: Path) -> None:
-        traced = load(before.path / NETWORK)
+        traced = network(before)
         ground = prunable(traced, recipe.keep)
         found = load_curvature(scored.path / "curvature.safetensors") if scored else None
         scores = METHODS[recipe.method](traced.module, ground.groups, found)
@@ -130,11 +149,11 @@ def finetune(work: Work, before: Stage, pruned: Stage) -> Stage:
     training = work.recipe.training
 
     def make(folder: Path) -> None:
-        traced = load(pruned.path / NETWORK)
+        traced = work.load(pruned)
         reestimate(traced, _images(work, REESTIMATION_IMAGES))
         plan = _plan(work, "fine-tuning", training.epochs, training.learning_rate)
-        fitted = fit(traced, work.data, plan, load(before.path / NETWORK), work.tick, folder / "state.pt")
-        save(fitted.traced, folder / NETWORK)
+        fitted = fit(traced, work.data, plan, work.load(before), work.tick, folder / "state.pt")
+        save(move(fitted.traced, CPU), folder / NETWORK)
         _write(folder / "history.json", fitted.history)
 
     return work.run.stage("finetune", [_dump(training), work.recipe.seed], [before, pruned], make)
@@ -148,16 +167,16 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
 
     def make(folder: Path) -> None:
         ready = prepare(
-            load(tuned.path / NETWORK),
+            work.load(tuned),
             target.activations.value,
             target.runtime,
             target.weight_bits.value,
             _images(work, recipe.calibration_images),
         )
         plan = _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate)
-        teacher = load(before.path / NETWORK)
+        teacher = work.load(before)
         fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe)
-        save(freeze(fitted.traced), folder / NETWORK)
+        save(freeze(move(fitted.traced, CPU)), folder / NETWORK)
         _write(folder / "history.json", fitted.history)
 
     settings = [_dump(training), _dump(target), recipe.calibration_images, recipe.seed]
@@ -218,5 +237,3 @@ def _write(path: Path, content: Any) -> None:
 def network(stage: Stage) -> Traced:
     """The network that a stage left."""
     return load(stage.path / NETWORK)
-
-

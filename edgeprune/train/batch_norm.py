@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from edgeprune.model.device import device_of
 from edgeprune.model.traced import Traced
 
 aten = torch.ops.aten
@@ -41,7 +42,7 @@ def reestimate(traced: Traced, batches: Iterable[Tensor]) -> Traced:
     count = 0
     with torch.no_grad():
         for x in batches:
-            runner.run(x)
+            runner.run(x.to(device_of(traced)))
             count += 1
         for node in traced.module.graph.nodes:
             if node.name in runner.sums:

@@ -64,9 +64,8 @@ def fit(
     Raises:
         EdgepruneError: the loss is not finite.
     """
-    module = student.module.to(memory_format=torch.channels_last)
-    # A quarter of the time of a step is layout changes; channels-last avoids them on CPUs.
-    frozen = teacher.module.to(memory_format=torch.channels_last) if teacher is not None else None
+    module = student.module
+    frozen = teacher.module if teacher is not None else None
     optimizer = torch.optim.SGD(
         _decayed(module, plan.weight_decay), lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0
     )
@@ -96,7 +95,6 @@ def fit(
         if checkpoint is not None:
             write_state(state, checkpoint)
     module.load_state_dict(state.best_weights)
-    module.to(memory_format=torch.contiguous_format)
     return Fitted(student, state.history)
 
 
@@ -112,10 +110,10 @@ def _epoch(
     tick: Tick,
 ) -> float:
     """One pass over the training images; returns the mean loss."""
-    total = 0.0
+    total, device = 0.0, next(module.parameters()).device
     batches = train_batches(data.train, data.preprocessing, plan.batch_size, plan.augment, plan.seed, epoch)
     for step, (x, y) in enumerate(batches):
-        x = x.contiguous(memory_format=torch.channels_last) if x.dim() == 4 else x
+        x, y = x.to(device), y.to(device)
         loss = distillation(module(x), _opinion(teacher, x), y, plan.distill, plan.temperature)
         value = float(loss.detach())
         if not math.isfinite(value):
@@ -124,7 +122,7 @@ def _epoch(
                 f"(learning rate {plan.learning_rate:g}). Lower the learning rate, or check the images."
             )
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         schedule.step()
         total += value

@@ -31,7 +31,12 @@ def _problem() -> tuple[Traced, list[str], torch.Tensor, torch.Tensor]:
     module = Small().double()
     nn.init.uniform_(module.bn.running_var, 0.5, 2)
     traced = trace(module, (2, 6, 6))
-    return traced, ["a.weight", "b.weight", "head.weight"], torch.randn(10, 2, 6, 6).double(), torch.randint(0, 4, (10,))
+    return (
+        traced,
+        ["a.weight", "b.weight", "head.weight"],
+        torch.randn(10, 2, 6, 6).double(),
+        torch.randint(0, 4, (10,)),
+    )
 
 
 def full_hessian(traced: Traced, weights: list[str], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -49,7 +54,9 @@ def test_product_equals_the_full_hessian() -> None:
     parameters = dict(traced.module.named_parameters())
     chosen = [parameters[name] for name in weights]
     vectors = [torch.randn_like(w) for w in chosen]
-    found = torch.cat([p.reshape(-1) for p in GradientGraph(traced.module, chosen, x, y, functional.cross_entropy).product(vectors)])
+    found = torch.cat(
+        [p.reshape(-1) for p in GradientGraph(traced.module, chosen, x, y, functional.cross_entropy).product(vectors)]
+    )
     expected = full_hessian(traced, weights, x, y) @ torch.cat([v.reshape(-1) for v in vectors])
     assert float((found - expected).norm() / expected.norm()) < 1e-10
 

@@ -8,7 +8,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced
-from edgeprune.prune.cost import Cost, cost_model
+from edgeprune.pruning.cost import Cost, cost_model
 
 
 @dataclass(frozen=True)
@@ -37,5 +37,7 @@ def prunable(traced: Traced, keep: tuple[str, ...]) -> Prunable:
     groups = channel_groups(found)
     if not groups:
         reasons = "; ".join(f"{node}: {why}" for node, why in list(found.frozen.items())[:3])
-        raise EdgepruneError(f"no channel of this network can be cut ({reasons}). Check --keep and the operators named.")
+        raise EdgepruneError(
+            f"no channel of this network can be cut ({reasons}). Check --keep and the operators named."
+        )
     return Prunable(found, groups, cost_model(traced, found, groups))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from edgeprune.model.groups import Group
-from edgeprune.prune.score import Scores, sum_members
+from edgeprune.pruning.score import Scores, sum_members
 
 
 def scores(module: nn.Module, groups: list[Group]) -> Scores:
@@ -17,10 +17,13 @@ def scores(module: nn.Module, groups: list[Group]) -> Scores:
     parameters = dict(module.named_parameters())
 
     def norm(weight: str) -> Tensor:
-        norms = parameters[weight].detach().double().flatten(1).norm(dim=1)
-        return norms / norms.mean().clamp_min(1e-30)
+        norms = parameters[weight].detach().cpu().double().flatten(1).norm(dim=1)
+        relative: Tensor = norms / norms.mean().clamp_min(1e-30)
+        return relative
 
-    return Scores({
-        group.name: sum_members(group, norm) / sum(group.width((weight, 0)) for weight in group.producers)
-        for group in groups
-    })
+    return Scores(
+        {
+            group.name: sum_members(group, norm) / sum(group.width((weight, 0)) for weight in group.producers)
+            for group in groups
+        }
+    )

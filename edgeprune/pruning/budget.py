@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group
-from edgeprune.prune.cost import Cost, Counts
-from edgeprune.prune.cuts import Cuts
-from edgeprune.prune.score import Scores
+from edgeprune.pruning.cost import Cost, Counts
+from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import Budget
 
 Floats = NDArray[np.float64]

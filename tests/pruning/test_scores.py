@@ -11,9 +11,9 @@ from edgeprune.curvature.curvature import Curvature
 from edgeprune.model.groups import channel_groups
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import trace
-from edgeprune.prune import hap, magnitude
-from edgeprune.prune.methods import METHODS
-from edgeprune.prune.score import Scores
+from edgeprune.pruning import hap, magnitude
+from edgeprune.pruning.methods import METHODS
+from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import MethodName
 from tests.zoo import SHAPE, build
 

@@ -20,7 +20,7 @@ class Scores:
 
 
 def sum_members(group: Group, per_channel: Callable[[str], Tensor]) -> Tensor:
-    """Sum a per-output-channel quantity `[..., out]` of each producing weight over a unit's channels: `[..., units]`."""
+    """Sum a quantity per output channel, `[..., out]` of each producing weight, over a unit: `[..., units]`."""
     total = torch.zeros(len(group.units), dtype=torch.float64)
     for weight in group.producers:
         places = group.places[(weight, 0)]

@@ -8,8 +8,8 @@ from torch import nn
 
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.model.groups import Group
-from edgeprune.prune import hap, magnitude
-from edgeprune.prune.score import Scores
+from edgeprune.pruning import hap, magnitude
+from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import MethodName
 
 

@@ -12,9 +12,9 @@ from edgeprune.compact.apply import compact
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.count import macs, params
 from edgeprune.model.traced import trace
-from edgeprune.prune.budget import Limits, choose
-from edgeprune.prune.plan import prunable
-from edgeprune.prune.score import Scores
+from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.plan import prunable
+from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import Budget
 from tests.zoo import SHAPE, ZOO, build
 
@@ -72,7 +72,9 @@ def test_a_budget_out_of_reach_says_what_can_be_reached() -> None:
     with pytest.raises(EdgepruneError, match=r"--macs 0.01 cannot be met: (0\.\d+) is the least"):
         choose(ground.groups, _random_scores(ground, 0), ground.cost, Budget(value=0.01), Limits(8, 0.5))
     with pytest.raises(EdgepruneError, match=r"--sparsity 0.99 cannot be met: at most 0\.\d+ of the channels"):
-        choose(ground.groups, _random_scores(ground, 0), ground.cost, Budget(kind="sparsity", value=0.99), Limits(8, 0.5))
+        choose(
+            ground.groups, _random_scores(ground, 0), ground.cost, Budget(kind="sparsity", value=0.99), Limits(8, 0.5)
+        )
 
 
 def test_nothing_to_cut_says_why() -> None:

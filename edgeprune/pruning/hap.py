@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.model.groups import Group
-from edgeprune.prune.score import Scores, sum_members
+from edgeprune.pruning.score import Scores, sum_members
 
 
 def scores(module: nn.Module, groups: list[Group], curvature: Curvature) -> Scores:
@@ -25,7 +25,7 @@ def scores(module: nn.Module, groups: list[Group], curvature: Curvature) -> Scor
     parameters = dict(module.named_parameters())
 
     def importance(weight: str) -> Tensor:
-        w = parameters[weight].detach().double().flatten(1)
+        w = parameters[weight].detach().cpu().double().flatten(1)
         return w.square().sum(1) / (2 * w.shape[1])
 
     value, error = {}, {}
@@ -50,7 +50,9 @@ def certain_share(found: Scores, kept: dict[str, int], confidence: float) -> flo
         order = value.argsort()
         gone, stay = order[: len(value) - kept[name]], order[len(value) - kept[name] :]
         gap = value[stay][:, None] - value[gone][None, :]
-        error = (found.standard_error[name][stay][:, None].square() + found.standard_error[name][gone][None, :].square()).sqrt()
+        error = (
+            found.standard_error[name][stay][:, None].square() + found.standard_error[name][gone][None, :].square()
+        ).sqrt()
         certain += int((gap >= limit * error).sum())
         pairs += gap.numel()
     return certain / pairs if pairs else 1.0

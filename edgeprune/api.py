@@ -1,0 +1,183 @@
+"""The Python API: the command line's verbs, for notebooks and scripts.
+
+`compress` is the command of that name. `prune`, `quantize` and `export` are its steps on modules that are at hand,
+with the training left to the caller's own loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.compact.apply import compact
+from edgeprune.curvature.trace import channel_traces
+from edgeprune.errors import EdgepruneError
+from edgeprune.model.traced import Traced, trace
+from edgeprune.pipeline.compress import compress as run_chain
+from edgeprune.pipeline.options import default_folder, recipe_from
+from edgeprune.pipeline.ship import Shipping, ship
+from edgeprune.progress import Tick, silent
+from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
+from edgeprune.pruning.plan import prunable
+from edgeprune.quantize.qat import prepare
+from edgeprune.spec.bundle import Bundle
+from edgeprune.spec.recipe import METHOD_NAMES, Budget, MethodName
+from edgeprune.spec.result import Result
+from edgeprune.spec.target import load_target
+from edgeprune.train.network import Network
+
+
+def compress(
+    model: str | None = None,
+    data: str | None = None,
+    target: str | None = None,
+    output: str | Path | None = None,
+    tick: Tick = silent,
+    **options: Any,
+) -> Result:
+    """Run the whole chain; the same as `edgeprune compress`.
+
+    Args:
+        model: built-in name, `file.py:function`, `package.module:function` or `.pt2`; None: the built-in example.
+        data: folder, `.npz`, `digits` or `file.py:function`.
+        target: a name of `edgeprune targets` or a `.toml` file; None: this machine's CPU.
+        output: the run directory; None: `runs/MODEL-TARGET`.
+        tick: told how far it is.
+        **options: the command's other options by name, as `macs=0.5`, `epochs=3`, `weights="net.safetensors"`.
+
+    Raises:
+        EdgepruneError: anything that the caller can mend.
+    """
+    asked = recipe_from({"model": model, "data": data, "target": target, **options})
+    outcome = run_chain(asked, Path(output) if output is not None else default_folder(asked), tick)
+    assert outcome.result is not None
+    return outcome.result
+
+
+def prune(
+    module: nn.Module,
+    example_inputs: Tensor,
+    *,
+    macs: float | None = None,
+    params: float | None = None,
+    sparsity: float | None = None,
+    method: MethodName = "magnitude",
+    keep: Sequence[str] = (),
+    data: tuple[Tensor, Tensor] | None = None,
+    multiple: int = 8,
+    max_layer_sparsity: float = 0.95,
+    probes: int = 24,
+    seed: int = 0,
+) -> Network:
+    """Cut channels out of a trained module, and prove that nothing else changed.
+
+    Args:
+        module: the trained network; it is not changed.
+        example_inputs: a float tensor `[batch, ...]` as the network takes it.
+        macs: share of the multiply-adds that may stay; 0.5 if no budget is given.
+        params: or the share of the parameters.
+        sparsity: or the share of the channels that must go.
+        method: `magnitude`, or `hap`, which needs `data`.
+        keep: patterns of layer names whose channels stay, as `("head*",)`.
+        data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
+        multiple: widths are cut to multiples of it.
+        max_layer_sparsity: largest share of a layer's channels that may go.
+        probes: Hutchinson probes of `hap`.
+        seed: of the probes.
+
+    Returns:
+        a trainable module without the cut channels, in eval mode; fine-tune it. `Network.save` writes a `.pt2`.
+
+    Raises:
+        EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
+    """
+    if method not in METHOD_NAMES:
+        raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
+    traced = _traced(module, example_inputs)
+    ground = prunable(traced, tuple(keep))
+    found = None
+    if method in NEEDS_CURVATURE:
+        if data is None:
+            raise EdgepruneError(f"{method} needs labelled images. Give data=(images, labels).")
+        found = channel_traces(
+            traced, ground.weights, data[0], data[1], probes, len(data[0]), seed, silent, lambda _: False
+        )
+    scores = METHODS[method](traced.module, ground.groups, found)
+    cuts = choose(
+        ground.groups, scores, ground.cost, _budget(macs, params, sparsity), Limits(multiple, max_layer_sparsity)
+    )
+    thin, _ = compact(traced, ground.found, cuts.units, example_inputs[:8])
+    return Network.of(thin)
+
+
+def quantize(module: nn.Module, example_inputs: Tensor, calibration: Iterable[Tensor], target: str) -> Network:
+    """Fold BatchNorm and put fake quantizers in, as the target's runtime wants them.
+
+    Args:
+        module: the trained network; it is not changed.
+        example_inputs: a float tensor `[batch, ...]`.
+        calibration: batches of images that set the ranges.
+        target: a name of `edgeprune targets`, or a `.toml` file.
+
+    Returns:
+        a trainable module whose outputs are those of the INT8 network; in training mode the ranges follow the data.
+    """
+    device = load_target(target)
+    prepared = prepare(
+        _traced(module, example_inputs), device.activations.value, device.runtime, device.weight_bits.value, calibration
+    )
+    return Network.of(prepared)
+
+
+def export(
+    module: nn.Module,
+    example_inputs: Tensor,
+    folder: str | Path,
+    target: str,
+    *,
+    labels: Sequence[str],
+    mean: Sequence[float],
+    std: Sequence[float],
+) -> Bundle:
+    """Write a bundle for a target from a network, INT8 where it comes from `quantize`.
+
+    Args:
+        module: the network to ship.
+        example_inputs: images `[n, C, S, S]` as the network takes them; they become the golden inputs.
+        folder: where; one that stands there is replaced.
+        target: a name of `edgeprune targets`, or a `.toml` file.
+        labels: class names, in the order of the outputs.
+        mean: per channel, of pixels in 0..1, as used for `example_inputs`.
+        std: likewise.
+    """
+    shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std))
+    return ship(_traced(module, example_inputs), example_inputs, Path(folder), shipping)
+
+
+def _traced(module: nn.Module, example_inputs: Tensor) -> Traced:
+    if not isinstance(example_inputs, Tensor) or example_inputs.dim() < 2:
+        raise EdgepruneError("example_inputs must be one tensor with a batch axis, as torch.randn(1, 3, 224, 224).")
+    if isinstance(module, Network):
+        mode = module.training
+        module.train(False)
+        copy = Traced(module, module.input_shape)
+        module.train(mode)
+        return copy
+    with torch.no_grad():
+        return trace(module, tuple(example_inputs.shape[1:]))
+
+
+def _budget(macs: float | None, params: float | None, sparsity: float | None) -> Budget:
+    given = {"macs": macs, "params": params, "sparsity": sparsity}
+    asked = {kind: value for kind, value in given.items() if value is not None} or {"macs": 0.5}
+    if len(asked) > 1:
+        raise EdgepruneError(f"{' and '.join(asked)} exclude each other for now. Choose one budget.")
+    ((kind, value),) = asked.items()
+    if not 0 < value < 1:
+        raise EdgepruneError(f"{kind}={value:g}: a share between 0 and 1 is needed.")
+    return Budget.model_validate({"kind": kind, "value": value})

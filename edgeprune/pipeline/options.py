@@ -1,0 +1,146 @@
+"""From a command's options, or the Python API's, to a recipe; and the built-in example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.measure.match import host_target
+from edgeprune.spec.recipe import METHOD_NAMES, Recipe
+from edgeprune.spec.strict import parse, read_toml
+from edgeprune.spec.target import load_target
+
+OPTIONS = frozenset(
+    {
+        "model",
+        "data",
+        "target",
+        "method",
+        "macs",
+        "params",
+        "sparsity",
+        "epochs",
+        "qat_epochs",
+        "dense_epochs",
+        "weights",
+    }
+    | {
+        "image_size",
+        "mean",
+        "std",
+        "augment",
+        "keep",
+        "fp32",
+        "batch_size",
+        "learning_rate",
+        "probes",
+        "seed",
+        "device",
+    }
+    | {"recipe"}
+)
+
+EXAMPLE: dict[str, Any] = {
+    "source": {"model": "resnet18", "data": "digits", "image_size": 32},
+    "training": {
+        "dense_epochs": 10,
+        "dense_learning_rate": 0.02,
+        "epochs": 5,
+        "qat_epochs": 2,
+        "learning_rate": 0.01,
+        "batch_size": 64,
+    },
+    "curvature": {"images": 128, "probes": 8},
+}
+"""The built-in example's own settings; every option may change them."""
+
+
+def recipe_from(asked: dict[str, Any]) -> Recipe:
+    """Turn options (None: not given) into a recipe, checked before anything heavy is loaded.
+
+    Raises:
+        EdgepruneError: an option that does not fit; the text says what would.
+    """
+    unknown = sorted(set(asked) - OPTIONS)
+    if unknown:
+        raise EdgepruneError(f"unknown option {unknown[0]!r}. Known: {', '.join(sorted(OPTIONS))}.")
+    options = dict.fromkeys(OPTIONS) | asked
+    file = options.pop("recipe")
+    if file is not None:
+        given = sorted(f"--{name.replace('_', '-')}" for name, value in options.items() if value)
+        if given:
+            raise EdgepruneError(f"--recipe says everything; {given[0]} cannot be given beside it. Edit the recipe.")
+        return read_toml(Recipe, file)
+    if (options["model"] is None) != (options["data"] is None):
+        missing = "MODEL" if options["model"] is None else "--data"
+        raise EdgepruneError(f"{missing} is missing. Give both MODEL and --data, or neither for the built-in example.")
+    if options["method"] is not None and options["method"] not in METHOD_NAMES:
+        raise EdgepruneError(f"unknown method {options['method']!r}. Known: {', '.join(METHOD_NAMES)}.")
+    content = _content(options)
+    content["target"] = _target(options["target"])
+    return parse(Recipe, content, "options")
+
+
+def _target(name: str | None) -> str:
+    """The target's own name, aliases resolved; of a file, its path."""
+    found = load_target(name or host_target())
+    return str(Path(name).resolve()) if name is not None and name.endswith(".toml") else found.name
+
+
+def _content(options: dict[str, Any]) -> dict[str, Any]:
+    example = EXAMPLE if options["model"] is None else {}
+    source = dict(example.get("source", {})) | _given(options, "model", "data", "weights", "image_size", "augment")
+    for name in ("mean", "std"):
+        if options[name] is not None:
+            source[name] = _numbers(name, options[name])
+    for name in ("weights", "data", "model"):
+        source[name] = _absolute(source.get(name))
+    training = dict(example.get("training", {})) | _given(
+        options, "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate"
+    )
+    if options["epochs"] is not None and options["qat_epochs"] is None:
+        training["qat_epochs"] = max(1, round(options["epochs"] / 3))
+    content: dict[str, Any] = {
+        "schema": 1,
+        "source": {name: value for name, value in source.items() if value is not None},
+        "training": training,
+        "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
+        "precision": "fp32" if options["fp32"] else "int8",
+        **_given(options, "method", "seed", "device"),
+    }
+    if options["keep"]:
+        content["keep"] = options["keep"]
+    budgets = _given(options, "macs", "params", "sparsity")
+    if len(budgets) > 1:
+        raise EdgepruneError(f"--{' and --'.join(budgets)} exclude each other for now. Choose one budget.")
+    for kind, value in budgets.items():
+        content["budget"] = {"kind": kind, "value": value}
+    return content
+
+
+def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {name: options[name] for name in names if options[name] is not None}
+
+
+def _numbers(name: str, text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise EdgepruneError(f"--{name} {text!r}: not numbers. Give one per channel, as 0.485,0.456,0.406.") from None
+
+
+def _absolute(name: str | None) -> str | None:
+    """A recipe is replayed from anywhere, so files that exist are named by their whole path."""
+    if name is None:
+        return None
+    file, colon, function = name.rpartition(":")
+    if colon and Path(file).is_file():
+        return f"{Path(file).resolve()}:{function}"
+    return str(Path(name).resolve()) if Path(name).exists() else name
+
+
+def default_folder(asked: Recipe) -> Path:
+    """Return runs/MODEL-TARGET."""
+    model = Path(asked.source.model.split(":")[0]).stem if "/" in asked.source.model else asked.source.model
+    return Path("runs") / f"{model.replace(':', '-')}-{Path(asked.target).stem}"
