@@ -24,7 +24,7 @@ from edgeprune.progress import Tick, silent
 from edgeprune.pruning.budget import Limits, choose
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
-from edgeprune.quantize.qat import prepare
+from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.recipe import METHOD_NAMES, Budget, MethodName
 from edgeprune.spec.result import Result

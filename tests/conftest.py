@@ -58,7 +58,18 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def compressed(workplace: Path) -> tuple[Path, Done]:
     """A run directory that `edgeprune compress` finished, and what it printed; read it, do not change it."""
-    arguments = ("net.py:build", "--data", "data.npz", "--probes", "2", "--epochs", "1", "--dense-epochs", "2", "--json")
+    arguments = (
+        "net.py:build",
+        "--data",
+        "data.npz",
+        "--probes",
+        "2",
+        "--epochs",
+        "1",
+        "--dense-epochs",
+        "2",
+        "--json",
+    )
     done = tiny.run("compress", *arguments, cwd=workplace)
     assert done.code == 0, done.err
     (run,) = (workplace / "runs").iterdir()

@@ -13,9 +13,7 @@ from edgeprune.spec.strict import read_json
 from edgeprune.spec.target import ALIASES, known_targets, load_target
 
 PROFILES = sorted(shipped("profiles").glob("**/*.json"))
-SOURCED = re.compile(
-    r"NVIDIA|ONNX Runtime|onnx|TensorRT|Linux kernel|computed|measured|dot product kernels|registers"
-)
+SOURCED = re.compile(r"NVIDIA|ONNX Runtime|onnx|TensorRT|Linux kernel|computed|measured|dot product kernels|registers")
 
 
 def test_the_promised_targets_are_there():

@@ -24,13 +24,13 @@ MAY_IMPORT = {
     "pruning": MODEL | {"curvature", "pruning"},
     "compact": MODEL | {"curvature", "pruning", "compact"},
     "train": MODEL | {"train"},
-    "quantize": MODEL | {"quantize"},
-    "export": MODEL | {"export"},
+    "quantization": MODEL | {"quantization"},
+    "exporting": MODEL | {"exporting"},
     "engine": WORDS | {"engine"},
     "measure": WORDS | {"engine", "measure"},
     "report": WORDS | {"report"},
 }
-HOST = {"model", "curvature", "pruning", "compact", "train", "quantize", "export", "pipeline", "api"}
+HOST = {"model", "curvature", "pruning", "compact", "train", "quantization", "exporting", "pipeline", "api"}
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
 MAY_USE = {"torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"}}

@@ -34,9 +34,7 @@ class OrtRunner:
         return cast("NDArray[np.float32]", self.session.run([self.output], {self.input: x})[0])
 
 
-def open_model(
-    path: Path, threads: int | None = None, *, exact: bool = False, simulate: bool = False
-) -> OrtRunner:
+def open_model(path: Path, threads: int | None = None, *, exact: bool = False, simulate: bool = False) -> OrtRunner:
     """Load an ONNX file.
 
     Args:
@@ -62,14 +60,10 @@ def open_model(
         session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no class of their own
         reason = " ".join(str(error).split())
-        raise EdgepruneError(
-            f"{path}: ONNX Runtime {ort.__version__} does not take it ({reason})."
-        ) from error
+        raise EdgepruneError(f"{path}: ONNX Runtime {ort.__version__} does not take it ({reason}).") from error
     inputs, outputs = session.get_inputs(), session.get_outputs()
     if len(inputs) != 1 or len(outputs) != 1:
-        raise EdgepruneError(
-            f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed."
-        )
+        raise EdgepruneError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed.")
     runtime = f"ONNX Runtime {ort.__version__} (CPU)"
     return OrtRunner(session, inputs[0].name, outputs[0].name, runtime, threads, exact, simulate)
 

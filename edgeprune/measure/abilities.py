@@ -96,13 +96,9 @@ def installed(package: str) -> str | None:
 def ability(extra: str | None) -> Ability:
     """Say whether the requirements of an extra are met."""
     required = _requirements()
-    own = [
-        line.split(";")[0].strip() for line in required if extra and f'extra == "{extra}"' in _quoted(line)
-    ]
+    own = [line.split(";")[0].strip() for line in required if extra and f'extra == "{extra}"' in _quoted(line)]
     missing = [line for line in own if not met(line)]
-    return Ability(
-        works=not missing, missing=missing, install=f"pip install 'edgeprune[{extra}]'" if missing else None
-    )
+    return Ability(works=not missing, missing=missing, install=f"pip install 'edgeprune[{extra}]'" if missing else None)
 
 
 def met(requirement: str) -> bool:
@@ -122,9 +118,7 @@ def _requirements() -> list[str]:
     try:
         return importlib.metadata.requires("edgeprune") or []
     except importlib.metadata.PackageNotFoundError:
-        raise EdgepruneError(
-            "edgeprune runs from a folder and is not installed. pip install that folder."
-        ) from None
+        raise EdgepruneError("edgeprune runs from a folder and is not installed. pip install that folder.") from None
 
 
 def _release(version: str) -> tuple[int, ...]:

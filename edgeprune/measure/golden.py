@@ -33,9 +33,7 @@ def load_golden(bundle: Bundle) -> Golden:
         with np.load(bundle.golden, allow_pickle=False) as arrays:
             golden = Golden(arrays["input"], arrays["output"])
     except (KeyError, ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise EdgepruneError(
-            f"{bundle.golden}: not golden arrays ({error}). Export the bundle again."
-        ) from None
+        raise EdgepruneError(f"{bundle.golden}: not golden arrays ({error}). Export the bundle again.") from None
     expected = [(manifest.golden.count, *shape) for shape in (manifest.input.shape, manifest.output.shape)]
     if [golden.input.shape, golden.output.shape] != expected or manifest.golden.count < 1:
         raise EdgepruneError(

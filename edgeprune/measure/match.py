@@ -47,9 +47,7 @@ def mismatch(host: Host, target: Target) -> str | None:
 def target_mismatch(host: Host, name: str) -> str | None:
     """Like `mismatch`, for the target that a bundle names."""
     if ALIASES.get(name, name) not in known_targets():
-        return (
-            f"target {name} does not ship with this version, so there is nothing to compare this machine with"
-        )
+        return f"target {name} does not ship with this version, so there is nothing to compare this machine with"
     return mismatch(host, load_target(name))
 
 

@@ -93,9 +93,7 @@ def write_profile(profile: Profile, folder: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".profile-")
     except OSError as error:
-        raise EdgepruneError(
-            f"{path}: cannot be written ({error.strerror}). Name a folder with -o."
-        ) from None
+        raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Name a folder with -o.") from None
     try:
         with os.fdopen(handle, "w", encoding="utf-8") as stream:
             stream.write(text)
@@ -103,9 +101,7 @@ def write_profile(profile: Profile, folder: Path) -> Path:
         Path(unfinished).replace(path)
     except OSError as error:
         Path(unfinished).unlink(missing_ok=True)
-        raise EdgepruneError(
-            f"{path}: cannot be written ({error.strerror}). Name a folder with -o."
-        ) from None
+        raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Name a folder with -o.") from None
     return path
 
 
@@ -124,9 +120,7 @@ def _refuse_foreign(bundle: Bundle) -> None:
     made_for = f"{bundle.path}: made for TensorRT; its engine is built on the device"
     if importlib.util.find_spec("tensorrt"):
         raise EdgepruneError(f"{made_for}, which this version cannot do yet. trtexec takes its model.onnx.")
-    raise EdgepruneError(
-        f"{made_for}. There is no TensorRT here: profile it on the {bundle.manifest.target}."
-    )
+    raise EdgepruneError(f"{made_for}. There is no TensorRT here: profile it on the {bundle.manifest.target}.")
 
 
 def _machine(host: Host, bundle: Bundle, threads: int) -> Machine:

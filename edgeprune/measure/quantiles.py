@@ -43,9 +43,7 @@ def latency(durations_ms: NDArray[np.float64], batch: int, warm_up: int, settled
     )
 
 
-def quantile_intervals(
-    sample: NDArray[np.float64], shares: list[float], seed: int = 0
-) -> list[tuple[float, float]]:
+def quantile_intervals(sample: NDArray[np.float64], shares: list[float], seed: int = 0) -> list[tuple[float, float]]:
     """Return the 95 % interval of each quantile of a sample in time order."""
     rng = np.random.default_rng(seed)
     count = len(sample)

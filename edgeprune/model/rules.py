@@ -143,7 +143,7 @@ def _reduce(flow: Flow, node: fx.Node) -> Any:
 
 
 def _pad(flow: Flow, node: fx.Node) -> Any:
-    """Zeros laid around get labels of their own: those of an option-A shortcut go with the channels they are added to."""
+    """Zeros laid around get labels of their own: an option-A shortcut's go with the channels they are added to."""
     x, widths = node.args[0], node.args[1]
     mode = node.args[2] if len(node.args) > 2 else "constant"
     value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value", 0)

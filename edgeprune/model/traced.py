@@ -9,11 +9,7 @@ returns one tensor; it trains like any module, except that BatchNorm's mode is a
 
 from __future__ import annotations
 
-import contextlib
-import io
-import logging
 import traceback
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +20,7 @@ from torch import Tensor, fx, nn
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.functional import functionalise
+from edgeprune.model.quiet import quiet
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:
-        with _silence():
+        with quiet():
             return torch.export.export(module, (example,), dynamic_shapes=({0: batch},))
     except Exception as error:
         where = _where(error) or _fixes_batch(module, example)
@@ -86,23 +83,6 @@ def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
             "Rewrite that line without Python branches on tensor values or fixed batch sizes "
             "(x.flatten(1) or x.shape[0], not len(x) or a number)."
         ) from error
-
-
-@contextlib.contextmanager
-def _silence() -> Iterator[None]:
-    """Hold back what the exporter prints and logs; its errors still come as exceptions."""
-    before = logging.root.manager.disable
-    logging.disable(logging.ERROR)
-    try:
-        with (
-            warnings.catch_warnings(),
-            contextlib.redirect_stdout(io.StringIO()),
-            contextlib.redirect_stderr(io.StringIO()),
-        ):
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
 
 
 def _reason(error: Exception) -> str:
@@ -115,7 +95,7 @@ def _fixes_batch(module: nn.Module, example: Tensor) -> str:
     """Name the line that turned the batch size into a number, by exporting an odd one and looking for it."""
     odd = 13
     try:
-        with _silence():
+        with quiet():
             program = torch.export.export(module, (example.new_zeros(odd, *example.shape[1:]),))
     except Exception:  # the first error is the one to tell
         return ""

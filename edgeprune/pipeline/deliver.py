@@ -13,8 +13,9 @@ import numpy as np
 import onnx
 
 from edgeprune.engine.ort import open_model as open_onnx
-from edgeprune.export.coverage import int8_share
-from edgeprune.export.write import Details, write_bundle
+from edgeprune.exporting.coverage import int8_share
+from edgeprune.exporting.lint import lint_tensorrt
+from edgeprune.exporting.write import Details, write_bundle
 from edgeprune.measure.latency import measure_interleaved
 from edgeprune.measure.match import host_target, mismatch
 from edgeprune.measure.probe import probe
@@ -109,9 +110,7 @@ def _latencies(work: Work, folder: Path, shape: tuple[int, ...]) -> tuple[list[f
     notes = []
     different = mismatch(host, work.target)
     if different:
-        notes.append(
-            f"latency is of this machine ({host.processor}, {host_target(host)}), not of {work.target.name}: {different}"
-        )
+        notes.append(f"latency is of this {host.processor} ({host_target(host)}), no {work.target.name}: {different}")
     runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
     x = np.zeros((1, *shape), dtype=np.float32) + _one_image(work)
     measured = measure_interleaved(runners, x, SECONDS, work.tick)
@@ -126,6 +125,10 @@ def _one_image(work: Work) -> Any:
 
 def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) -> tuple[list[float | None], list[str]]:
     if work.target.runtime != "onnxruntime":
+        narrow = lint_tensorrt(
+            onnx.load(folder / "final.onnx"), work.target.channel_multiple.value, work.target.opset.value
+        )
+        notes = [*notes, *(f"may fall out of INT8: {fault}" for fault in narrow)]
         return [0.0, 0.0, None], [*notes, "INT8 share: read from the engine, once the device has built it"]
     share = int8_share(folder / "final.onnx", shape)
     if share.float_nodes:

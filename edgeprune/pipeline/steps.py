@@ -27,9 +27,9 @@ from edgeprune.pruning.budget import Limits, choose
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import Prunable, prunable
-from edgeprune.quantize.fake import observe
-from edgeprune.quantize.freeze import freeze
-from edgeprune.quantize.qat import prepare
+from edgeprune.quantization.fake import observe
+from edgeprune.quantization.freeze import freeze
+from edgeprune.quantization.qat import prepare
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate

@@ -22,9 +22,7 @@ def list_table(targets: Sequence[Target]) -> RenderableType:
     drawn.add_column("INT8 TOPS", justify="right", no_wrap=True)
     for target in targets:
         tops = target.int8_tops_dense
-        drawn.add_row(
-            target.name, Text(target.device), target.runtime, NONE if tops is None else f"{tops.value:g}"
-        )
+        drawn.add_row(target.name, Text(target.device), target.runtime, NONE if tops is None else f"{tops.value:g}")
     aliases = (Text(f"{alias} is another name of {name}") for alias, name in ALIASES.items())
     return Group(drawn, *aliases)
 

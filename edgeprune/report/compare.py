@@ -71,9 +71,7 @@ def compare_profiles(profiles: Sequence[Profile]) -> Comparison:
 def _read(path: Path) -> Result | Profile:
     if path.is_dir():
         if not (path / RESULT).is_file():
-            raise EdgepruneError(
-                f"{path}: no {RESULT} here. Give a RUN folder that is done, or a profile file."
-            )
+            raise EdgepruneError(f"{path}: no {RESULT} here. Give a RUN folder that is done, or a profile file.")
         return read_json(Result, path / RESULT)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -82,9 +80,7 @@ def _read(path: Path) -> Result | Profile:
     except ValueError:
         data = None
     if not isinstance(data, dict) or not {"latency_ms", "dense"} & set(data):
-        raise EdgepruneError(
-            f"{path}: neither a profile nor a {RESULT}. Give a RUN folder or a profile file."
-        )
+        raise EdgepruneError(f"{path}: neither a profile nor a {RESULT}. Give a RUN folder or a profile file.")
     if "latency_ms" in data:
         return parse(Profile, data, str(path))
     return parse(Result, data, str(path))

@@ -35,9 +35,7 @@ def cells(row: Row) -> tuple[str, ...]:
 def table(comparison: Comparison) -> RenderableType:
     """Return a comparison for a rich console."""
     # Text, not str: a file name with [brackets] is no markup.
-    drawn = Table(
-        box=box.SIMPLE_HEAD, title=Text(comparison.title, style="bold"), title_justify="left", pad_edge=False
-    )
+    drawn = Table(box=box.SIMPLE_HEAD, title=Text(comparison.title, style="bold"), title_justify="left", pad_edge=False)
     drawn.add_column(HEADINGS[0], overflow="fold")
     for heading in HEADINGS[1:]:
         drawn.add_column(heading, justify="right", no_wrap=True)
@@ -72,11 +70,7 @@ def profile_lines(profile: Profile) -> list[tuple[str, str]]:
     latency, machine, golden = profile.latency_ms, profile.machine, profile.golden
     state = "" if machine.mismatch is None else f"; not the target: {machine.mismatch}"
     settled = f"after {latency.warm_up} to warm up" + ("" if latency.settled else ", which did not settle")
-    p99 = (
-        "p99 not given below 500 calls"
-        if latency.p99 is None
-        else _percentile("p99", latency.p99, latency.p99_ci)
-    )
+    p99 = "p99 not given below 500 calls" if latency.p99 is None else _percentile("p99", latency.p99, latency.p99_ci)
     return [
         ("bundle", f"{profile.name} for {profile.target}, {profile.precision}, {profile.runtime}"),
         ("machine", f"{machine.processor}, {machine.cores} cores, {machine.threads} threads{state}"),

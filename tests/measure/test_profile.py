@@ -52,9 +52,7 @@ def test_a_sound_bundle_is_measured(make_bundle, sha256, tmp_path):
     assert [path.name for path in written.parent.iterdir()] == [written.name]
 
 
-@pytest.mark.parametrize(
-    "name", ["model.onnx", "golden.npz", "labels.txt", "manifest.json", "manifest.sha256"]
-)
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "labels.txt", "manifest.json", "manifest.sha256"])
 def test_a_changed_byte_is_refused_in_every_file(make_bundle, name):
     bundle = make_bundle()
     content = bytearray((bundle / name).read_bytes())
@@ -80,9 +78,7 @@ def test_a_tensorrt_bundle_needs_its_device(make_bundle, monkeypatch):
     fields = {"runtime": "tensorrt", "target": "jetson-orin-nano", "lowering": "tensorrt"}
     bundle = make_bundle(**fields)
     monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.setattr(
-        "importlib.util.find_spec", lambda name: None if name == "tensorrt" else pytest.fail(name)
-    )
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorrt" else pytest.fail(name))
     with pytest.raises(EdgepruneError, match="profile it on the jetson-orin-nano") as caught:
         profile_bundle(bundle, seconds=0.05)
     assert "\n" not in str(caught.value)

@@ -18,9 +18,7 @@ def numbered(count: int, side: int = 16, classes: int = 3) -> Split:
 
 def test_normalise_follows_the_formula() -> None:
     x = np.random.default_rng(0).integers(0, 256, (2, 3, 4, 4)).astype(np.uint8)
-    like = Preprocessing(
-        channels="RGB", resize_shorter_to=4, crop=4, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6)
-    )
+    like = Preprocessing(channels="RGB", resize_shorter_to=4, crop=4, mean=(0.1, 0.2, 0.3), std=(0.4, 0.5, 0.6))
     want = (x / 255 - np.array(like.mean)[:, None, None]) / np.array(like.std)[:, None, None]
     np.testing.assert_allclose(normalise(x, like).numpy(), want, rtol=1e-5, atol=1e-6)
     assert torch.equal(normalise(torch.from_numpy(x), like), normalise(x, like))

@@ -121,7 +121,5 @@ def test_refusals(code: Path, tmp_path: Path) -> None:
 def test_weights_must_fit(tmp_path: Path) -> None:
     torch.save({"conv1.weight": torch.zeros(16, 3, 3, 3)}, tmp_path / "w.pth")
     source = Source(model="resnet20", data="digits", weights=str(tmp_path / "w.pth"))
-    with pytest.raises(
-        EdgepruneError, match=r"does not fit resnet20: conv1.weight is 16x3x3x3, not 16x1x3x3"
-    ):
+    with pytest.raises(EdgepruneError, match=r"does not fit resnet20: conv1.weight is 16x3x3x3, not 16x1x3x3"):
         open_model(source, 10, 1, 8)

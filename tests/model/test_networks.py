@@ -27,9 +27,7 @@ def test_parameter_count(name: str, classes: int, count: int) -> None:
     assert sum(p.numel() for p in module.parameters()) == count
 
 
-@pytest.mark.parametrize(
-    ("name", "channels"), [("resnet20", 1), ("wrn-28-8", 3), ("resnet18", 1), ("resnet50", 3)]
-)
+@pytest.mark.parametrize(("name", "channels"), [("resnet20", 1), ("wrn-28-8", 3), ("resnet18", 1), ("resnet50", 3)])
 def test_traces_with_any_batch(name: str, channels: int) -> None:
     module = NETWORKS[name].build(7, channels).eval()
     traced = trace(module, (channels, 32, 32))

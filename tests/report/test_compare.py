@@ -27,9 +27,7 @@ def test_profiles_of_one_machine_are_compared(make_profile):
     assert [row.speed_up for row in found.rows] == [1.0, 4.0]
 
 
-@pytest.mark.parametrize(
-    "other", [{"processor": "B"}, {"threads": 1}, {"device": "board"}, {"governor": "powersave"}]
-)
+@pytest.mark.parametrize("other", [{"processor": "B"}, {"threads": 1}, {"device": "board"}, {"governor": "powersave"}])
 def test_profiles_of_unlike_circumstances_have_no_speed_up(make_profile, other):
     rows = compare_profiles([make_profile(2.0), make_profile(0.5, **other)]).rows
     assert rows[1].speed_up is None

@@ -1,0 +1,48 @@
+"""From the exported graph to ONNX with explicit QuantizeLinear and DequantizeLinear."""
+
+from __future__ import annotations
+
+import onnx
+import torch
+
+from edgeprune.exporting.constants import store_constants
+from edgeprune.exporting.names import name_batch, name_nodes
+from edgeprune.exporting.pooling import pool_globally
+from edgeprune.exporting.weights import quantize_weights
+from edgeprune.exporting.wiring import sweep
+from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
+from edgeprune.model.quiet import quiet
+from edgeprune.model.traced import Traced
+
+LOWEST_OPSET = 18
+"""torch's exporter writes none below; onnx converts down from there."""
+INPUT, OUTPUT, BATCH = "input", "output", "batch"
+
+
+def to_onnx(traced: Traced, opset: int) -> onnx.ModelProto:
+    """Export a network in eval mode, with or without frozen quantizers.
+
+    Fold BatchNorms first (`quantization.fold`). The first axis is dynamic and called `batch`; weights behind a
+    quantizer are stored as INT8.
+    """
+    teach_fake_quantize_shapes()
+    batch = torch.export.Dim(BATCH, min=1, max=4096)
+    with quiet(), torch.no_grad():
+        program = torch.export.export(traced.module, (traced.example(),), dynamic_shapes=({0: batch},))
+        exported = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=max(opset, LOWEST_OPSET),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            verbose=False,
+        )
+    assert exported is not None
+    model: onnx.ModelProto = exported.model_proto
+    for clean_up in (store_constants, pool_globally, quantize_weights, sweep, name_nodes):
+        clean_up(model)
+    name_batch(model, BATCH)
+    if opset < LOWEST_OPSET:
+        model = onnx.version_converter.convert_version(model, opset)
+    onnx.checker.check_model(model, full_check=True)
+    return model

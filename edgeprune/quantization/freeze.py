@@ -1,0 +1,85 @@
+"""Quantizers turned into plain ATen operators with constant scales, for saving and for ONNX."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import fx, nn
+
+from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
+from edgeprune.model.traced import Traced
+from edgeprune.quantization.attributes import attribute, free_name, set_attribute
+from edgeprune.quantization.fake import ActivationQuantizer, BiasQuantizer, WeightQuantizer
+from edgeprune.quantization.fold import drop_dead
+
+ATEN = torch.ops.aten
+
+
+def freeze(traced: Traced) -> Traced:
+    """Return a copy that computes the same bits without the quantizer modules.
+
+    Weights are stored rounded: rounding them again changes nothing, and every reader finds the same codes
+    whether it divides by the scale or multiplies by its reciprocal.
+    """
+    teach_fake_quantize_shapes()
+    module = copy.deepcopy(traced.module)
+    calls = [(n, module.get_submodule(str(n.target))) for n in module.graph.nodes if n.op == "call_module"]
+    for node, quantizer in calls:
+        if isinstance(quantizer, BiasQuantizer):
+            _freeze_bias(module, node, quantizer)  # before its weight is rounded, which moves the scale by a last bit
+    for node, quantizer in calls:
+        if isinstance(quantizer, ActivationQuantizer):
+            _freeze_activation(module, node, quantizer)
+        elif isinstance(quantizer, WeightQuantizer):
+            _freeze_weight(module, node, quantizer)
+    drop_dead(module)
+    module.graph.lint()
+    return Traced(module, traced.input_shape)
+
+
+def _freeze_activation(module: fx.GraphModule, node: fx.Node, quantizer: ActivationQuantizer) -> None:
+    args = (node.args[0], float(quantizer.scale()), 0, quantizer.low, quantizer.high)
+    _replace(module, node, ATEN.fake_quantize_per_tensor_affine.default, args)
+
+
+def _freeze_bias(module: fx.GraphModule, node: fx.Node, quantizer: BiasQuantizer) -> None:
+    arguments = [arg for arg in node.args if isinstance(arg, fx.Node)]
+    with torch.no_grad():
+        rounded = quantizer(*(attribute(module, str(arg.target)) for arg in arguments))
+    stored = arguments[0]
+    name = str(stored.target)
+    if len(stored.users) > 1:  # another layer rounds it in other units
+        name = free_name(module, name)
+    set_attribute(module, name, nn.Parameter(rounded))
+    if name != stored.target:
+        with module.graph.inserting_before(node):
+            stored = module.graph.get_attr(name)
+    node.replace_all_uses_with(stored)
+    module.graph.erase_node(node)
+
+
+def _freeze_weight(module: fx.GraphModule, node: fx.Node, quantizer: WeightQuantizer) -> None:
+    stored = node.args[0]
+    assert isinstance(stored, fx.Node)
+    name = str(stored.target)
+    weight = attribute(module, name).detach()
+    scale = quantizer.scale(weight)
+    set_attribute(module, name, nn.Parameter(quantizer(weight)))
+    buffers = {"scale": scale, "zero_point": torch.zeros_like(scale, dtype=torch.int32)}
+    nodes = []
+    for kind, value in buffers.items():
+        buffer = free_name(module, f"{name}_{kind}")
+        set_attribute(module, buffer, value)
+        with module.graph.inserting_before(node):
+            nodes.append(module.graph.get_attr(buffer))
+    args = (stored, *nodes, 0, quantizer.low, quantizer.high)
+    _replace(module, node, ATEN.fake_quantize_per_channel_affine.default, args)
+
+
+def _replace(module: fx.GraphModule, node: fx.Node, target: torch._ops.OpOverload, args: tuple[object, ...]) -> None:
+    with module.graph.inserting_after(node):
+        plain = module.graph.call_function(target, args)  # type: ignore[arg-type]
+    plain.meta = dict(node.meta)
+    node.replace_all_uses_with(plain)
+    module.graph.erase_node(node)

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from edgeprune.exporting.coverage import int8_share
+from edgeprune.exporting.macs import INT8, macs_per_node
+from edgeprune.exporting.onnx import to_onnx
+from edgeprune.model.count import macs
+from tests import zoo
+from tests.exporting.networks import EVERY, OPSET, STYLES, exported, folded, lowered
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_every_multiply_add_runs_in_int8(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(lowered(name, STYLES[0]), path)
+    found = int8_share(path, zoo.SHAPE)
+    assert found.total_macs == macs(folded(name))
+    assert found.int8_macs == found.total_macs
+    assert found.share >= 0.95
+    assert found.float_nodes == ()
+    kinds = {node.op_type for node, _ in macs_per_node(path, zoo.SHAPE, optimise=True)}
+    assert kinds <= set(INT8)
+
+
+def test_a_float_network_has_none(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    onnx.save(to_onnx(folded("Residual"), OPSET), path)
+    found = int8_share(path, zoo.SHAPE)
+    assert found.share == 0
+    assert found.total_macs == macs(folded("Residual"))
+    assert len(found.float_nodes) == 7
+
+
+def test_a_signed_graph_is_not_believed(tmp_path: Path) -> None:
+    # Without the lowering ONNX Runtime runs such a graph in float, without a word.
+    path = tmp_path / "model.onnx"
+    onnx.save(exported("OptionA", STYLES[2]), path)
+    assert int8_share(path, zoo.SHAPE).share < 0.1

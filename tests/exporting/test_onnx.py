@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+
+from edgeprune.exporting.check import stored_parameters
+from edgeprune.exporting.onnx import to_onnx
+from edgeprune.model.count import params
+from edgeprune.model.networks.cifar_resnet import CifarResNet
+from edgeprune.model.traced import trace
+from edgeprune.quantization.fold import fold_batch_norm
+from edgeprune.quantization.freeze import freeze
+from edgeprune.quantization.qat import prepare
+from tests.exporting.networks import EVERY, OPSET, STYLES, exported, folded, images, outputs
+
+
+@pytest.mark.parametrize("name", EVERY)
+def test_a_float_file_computes_what_the_network_does(name: str) -> None:
+    model = to_onnx(folded(name), OPSET)
+    for batch in (1, 5):
+        x = images(batch)
+        (got,) = outputs(model, x, ["output"], optimise=True)
+        assert np.allclose(got, folded(name).module(x).detach().numpy(), rtol=1e-4, atol=1e-4)
+    assert [v.name for v in (*model.graph.input, *model.graph.output)] == ["input", "output"]
+    assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "batch"
+    assert stored_parameters(model) == params(folded(name))
+
+
+def test_means_over_space_are_global_pooling() -> None:
+    for name in ("Plain", "OptionA", "Depthwise"):
+        kinds = [n.op_type for n in to_onnx(folded(name), OPSET).graph.node]
+        assert kinds.count("GlobalAveragePool") == 1
+        assert not {"ReduceMean", "AveragePool"} & set(kinds)
+
+
+def test_layers_have_their_names_and_nothing_of_this_machine_is_told() -> None:
+    model = exported("Residual", STYLES[0])
+    names = {n.name for n in model.graph.node if n.op_type in ("Conv", "Gemm")}
+    assert names == {"stem.0", "a.0", "b.0", "c.0", "d", "project", "head"}
+    text = model.SerializeToString()
+    assert str(Path.cwd()).encode() not in text
+    assert b".py" not in text
+
+
+def test_weights_are_stored_as_int8_and_nothing_twice() -> None:
+    model = exported("Residual", STYLES[0])
+    stored = {t.name: t.data_type for t in model.graph.initializer}
+    assert {kind for name, kind in stored.items() if name.endswith(".weight")} == {onnx.TensorProto.INT8}
+    read = {name for node in model.graph.node for name in node.input}
+    assert set(stored) <= read
+
+
+def test_the_exporter_is_quiet(capfd: pytest.CaptureFixture[str]) -> None:
+    to_onnx(folded("Plain"), OPSET)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("opset", [17, 20])
+def test_the_opset_is_the_asked_one(opset: int) -> None:
+    assert to_onnx(folded("Flat"), opset).opset_import[0].version == opset
+
+
+def test_an_int8_file_is_much_smaller() -> None:
+    torch.manual_seed(0)
+    network = fold_batch_norm(trace(CifarResNet(3, 10, 3).eval(), (3, 32, 32)))
+    x = torch.randn(8, 3, 32, 32)
+    small = to_onnx(freeze(prepare(network, "unsigned", "onnxruntime", 8, [x])), OPSET).ByteSize()
+    assert small < 0.4 * to_onnx(network, OPSET).ByteSize()

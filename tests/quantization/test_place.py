@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from edgeprune.model.traced import trace
+from edgeprune.quantization.fold import fold_batch_norm
+from edgeprune.quantization.keeps import packet
+from edgeprune.quantization.place import Placement, Runtime, place
+from edgeprune.quantization.sign import non_negative
+from tests import zoo
+
+ATEN = torch.ops.aten
+
+
+def _placed(name: str, runtime: Runtime) -> Placement:
+    return place(fold_batch_norm(trace(zoo.build(name), zoo.SHAPE)).module.graph, runtime)
+
+
+def _kinds(placement: Placement) -> list[str]:
+    return [
+        str(packet(node)).removeprefix("aten.") if node.op == "call_function" else node.op
+        for node in placement.activations
+    ]
+
+
+def test_onnxruntime_quantizes_behind_every_kernel() -> None:
+    # input, stem, a, the convolution before the add (no ReLU), the sum, pooling
+    found = _kinds(_placed("OptionA", "onnxruntime"))
+    assert found == ["placeholder", "relu", "relu", "conv2d", "relu", "relu", "avg_pool2d"]
+
+
+def test_tensorrt_quantizes_what_layers_read_and_the_shortcut() -> None:
+    # the convolution before the add has none, nor has the input of the pooling
+    found = _kinds(_placed("OptionA", "tensorrt"))
+    assert found == ["placeholder", "relu", "relu", "relu", "avg_pool2d"]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "tensorrt"])
+@pytest.mark.parametrize("name", list(zoo.ZOO))
+def test_moving_operators_get_none_and_every_layer_reads_codes(name: str, runtime: Runtime) -> None:
+    folded = fold_batch_norm(trace(zoo.build(name), zoo.SHAPE))
+    placement = place(folded.module.graph, runtime)
+    kinds = _kinds(placement)
+    assert not {"slice", "pad", "view", "flatten", "permute", "max_pool2d", "getitem"} & set(kinds)
+    layers = [n for n in folded.module.graph.nodes if packet(n) in (ATEN.conv2d, ATEN.linear)]
+    assert {str(n.args[1].target) for n in layers} == {str(w.target) for w in placement.weights}  # type: ignore[union-attr]
+
+
+def test_parts_of_a_concatenation_share_its_quantizer() -> None:
+    placement = _placed("Concat", "onnxruntime")
+    assert _kinds(placement).count("cat") == 2
+    relus = [n for n in placement.activations if packet(n) == ATEN.relu]
+    assert len(relus) == 1  # the one that another layer reads too
+
+
+def test_signs() -> None:
+    graph = fold_batch_norm(trace(zoo.build("Concat"), zoo.SHAPE)).module.graph
+    signs = {node.name: non_negative(node) for node in graph.nodes if node.op in ("call_function", "placeholder")}
+    assert signs["relu"]
+    assert signs["cat"]
+    assert signs["max_pool2d"]
+    assert signs["mean"]
+    assert not signs["x"]
+    assert not signs["conv2d"]
+    assert not signs["linear"]
