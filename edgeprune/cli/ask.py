@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import inspect
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -88,6 +89,49 @@ Output = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")]
 
 
+def _options(
+    model: Model = None,
+    data: Data = None,
+    target: TargetName = None,
+    method: Method = None,
+    macs: Macs = None,
+    params: Params = None,
+    sparsity: Sparsity = None,
+    epochs: Epochs = None,
+    qat_epochs: QatEpochs = None,
+    dense_epochs: DenseEpochs = None,
+    weights: Weights = None,
+    image_size: ImageSize = None,
+    mean: Mean = None,
+    std: Std = None,
+    augment: Augment = None,
+    keep: Keep = None,
+    fp32: Fp32 = False,
+    batch_size: BatchSize = None,
+    learning_rate: LearningRate = None,
+    probes: Probes = None,
+    seed: Seed = None,
+    device: Device = None,
+    recipe: RecipeFile = None,
+    output: Output = None,
+    json: Json = False,
+) -> None:
+    """What the commands that begin a run take."""
+
+
+def takes_options(command: Callable[[dict[str, Any], Path | None, bool], None]) -> Callable[..., None]:
+    """Give a command the options above: it gets those of the recipe as a dict, the run directory, and --json."""
+
+    def typed(**given: Any) -> None:
+        output, json = given.pop("output"), given.pop("json")
+        command(given, output, json)
+
+    typed.__doc__ = command.__doc__
+    typed.__annotations__ = _options.__annotations__
+    typed.__signature__ = inspect.signature(_options, eval_str=True)  # type: ignore[attr-defined]
+    return typed
+
+
 def quiet() -> None:
     """Keep the libraries' own warnings and logs off the terminal: what the user can mend, we say."""
     import logging
@@ -97,14 +141,19 @@ def quiet() -> None:
     logging.disable(logging.ERROR)
 
 
-def show(result: Result) -> None:
-    """Print the summary table."""
+def show(result: Result | None, folder: Path, json: bool) -> None:
+    """Print a finished run: the summary table, or the result as JSON."""
     from rich.console import Console
 
     from edgeprune.report.compare import compare_result
     from edgeprune.report.render import table
 
-    Console().print(table(compare_result(result)), highlight=False)
+    assert result is not None, "only a finished chain is shown"
+    if json:
+        typer.echo(result.model_dump_json(by_alias=True, indent=2))
+    else:
+        Console().print(table(compare_result(result)), highlight=False)
+    typer.echo(f"bundle: {folder / 'bundle'}", err=True)
 
 
 def show_stages(stages: Sequence[Stage], folder: Path, json: bool) -> None:

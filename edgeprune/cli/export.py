@@ -22,9 +22,4 @@ def export(
     ask.quiet()
     with bar() as tick:
         outcome = go_on(recipe_of(run), run, tick)
-    assert outcome.result is not None
-    if json:
-        typer.echo(outcome.result.model_dump_json(by_alias=True, indent=2))
-    else:
-        ask.show(outcome.result)
-    typer.echo(f"bundle: {run / 'bundle'}", err=True)
+    ask.show(outcome.result, run, json)

@@ -17,10 +17,9 @@ from edgeprune.model.traced import Traced
 
 FLOAT_LIMIT = 0.02
 INT8_LIMIT = 0.15
-"""Of one image's relative L2. Codes differ by one where torch multiplies by a reciprocal and ONNX divides, or
-sums
-round differently, and deep networks pass such steps on. Worst of 500 images on ResNet-20: see
-`tests/exporting`."""
+"""Of one image's relative L2. torch multiplies by a reciprocal where ONNX divides, and sums round differently: a few
+codes in a million differ by one, and a deep network passes them on. Networks of few layers agree to 1e-2; the worst
+of 500 images was 0.10 on ResNet-20 and 0.04 on ResNet-18, with the same class for 99.4 % or more."""
 BATCH = 64
 
 

@@ -19,6 +19,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.functional import functionalise
 from edgeprune.model.quiet import quiet
 
@@ -72,6 +73,7 @@ def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
+    teach_fake_quantize_shapes()  # a network with frozen quantizers is exported too
     batch = torch.export.Dim("batch", min=1, max=4096)
     try:
         with quiet():

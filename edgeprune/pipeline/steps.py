@@ -109,7 +109,7 @@ def curvature(work: Work, before: Stage) -> Stage | None:
         )
         save_curvature(found, folder / "curvature.safetensors")
 
-    settings = [_dump(recipe.curvature), recipe.seed, _cutting(recipe)]
+    settings = [_dump(recipe.curvature), recipe.seed, _cutting(work)]
     return work.run.stage("curvature", settings, [before], make)
 
 
@@ -140,7 +140,7 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         }
         _write(folder / "cuts.json", report)
 
-    settings = [recipe.method, _cutting(recipe), recipe.curvature.confidence]
+    settings = [recipe.method, _cutting(work), recipe.curvature.confidence]
     return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
 
 
@@ -189,9 +189,10 @@ def _choose(work: Work, ground: Prunable, scores: Any) -> Cuts:
     return choose(ground.groups, scores, ground.cost, recipe.budget, limits)
 
 
-def _cutting(recipe: Recipe) -> list[Any]:
+def _cutting(work: Work) -> list[Any]:
     """The settings that decide where the cut falls."""
-    return [_dump(recipe.budget), recipe.keep, recipe.max_layer_sparsity, recipe.target]
+    recipe = work.recipe
+    return [_dump(recipe.budget), recipe.keep, recipe.max_layer_sparsity, work.target.channel_multiple.value]
 
 
 def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
