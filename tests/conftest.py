@@ -34,10 +34,11 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     def command(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["edgeprune", *arguments])
         capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
+        code: object = None
+        try:
             main()
-            raise SystemExit(0)
-        code = end.value.code
+        except SystemExit as end:
+            code = end.code
         return Done(code if isinstance(code, int) else 0 if code is None else 1, *capsys.readouterr())
 
     with warnings.catch_warnings():

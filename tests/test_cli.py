@@ -228,7 +228,7 @@ BAD: dict[str, tuple[Prepare, str]] = {
     "mean of another image": (_with("--mean", "0.5", "--std", "0.5"), r"1 values, the images 3 channels"),
     "recipe missing": (lambda: ("--recipe", "recipe.toml"), r"recipe\.toml: cannot be read"),
     "recipe beside options": (lambda: ("--recipe", "r.toml", "--macs", "0.4"), r"--macs cannot be given beside it"),
-    "data missing": (_data(lambda path: None), r"bad: no such file or folder"),
+    "data missing": (_data(Path.exists), r"bad: no such file or folder"),
     "data empty": (_data(Path.mkdir), r"bad: is empty.*DATA/train/CLASS"),
     "folders without images": (_data(_no_images), r"holds no images"),
     "one class only": (_data(_one_class), r"only one class \('blue'\)"),
@@ -266,7 +266,11 @@ def test_bad_input_gets_one_line_and_leaves_nothing(here: Here, case: str) -> No
 
 LATE: dict[str, tuple[Prepare, str, str]] = {
     "budget out of reach": (_with("--macs", "0.001"), "prune", r"0\.001.*reach"),
-    "loss not a number": (_with("--learning-rate", "1e20", "--batch-size", "8"), "finetune", r"fine-tuning: the loss is not finite.*Lower"),
+    "loss not a number": (
+        _with("--learning-rate", "1e20", "--batch-size", "8"),
+        "finetune",
+        r"fine-tuning: the loss is not finite.*Lower",
+    ),
 }  # fmt: skip
 
 

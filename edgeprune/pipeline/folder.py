@@ -8,6 +8,7 @@ RUN/bundle/  RUN/result.json       what came out
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
 import os
@@ -25,6 +26,7 @@ from edgeprune.spec.recipe import Recipe, digest
 from edgeprune.spec.strict import read_toml
 
 RECIPE, RESULT, BUNDLE = "recipe.toml", "result.json", "bundle"
+SMALLEST_FILE = 64 * 1024
 
 
 @dataclass(frozen=True)
@@ -67,6 +69,13 @@ class RunFolder:
             # The same again would fail the same way: there is nothing to go on with.
             shutil.rmtree(work)
             raise
+        except Exception as error:
+            if not _full(error, work):
+                raise
+            raise EdgepruneError(
+                f"the disk is full, writing {work}. Free some space, then run the same command again: "
+                "it goes on where it stopped."
+            ) from error
         clock.write()
         (work / "state.pt").unlink(missing_ok=True)
         os.replace(work, done)
@@ -77,6 +86,13 @@ class RunFolder:
         partial = self.path / f".{name}.partial"
         partial.write_text(text, encoding="utf-8")
         os.replace(partial, self.path / name)
+
+
+def _full(error: Exception, folder: Path) -> bool:
+    """Whether a stage failed for want of space: torch and safetensors tell it in errors of their own."""
+    number = getattr(error, "errno", None)
+    nothing_left = shutil.disk_usage(folder).free < SMALLEST_FILE
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left" in str(error) or nothing_left
 
 
 class _Clock:

@@ -83,12 +83,13 @@ class Tokens(nn.Module):
         return self.head(torch.relu(self.mix(x)).mean(1))
 
 
-OWN: dict[str, Callable[[], nn.Module]] = {kind.__name__: kind for kind in (Clipped, PoolFirst, Dead)}
+OWN: dict[str, Callable[[], nn.Module]] = {kind.__name__: kind for kind in (Clipped, PoolFirst, Dead, Tokens)}
 EVERY = [*zoo.ZOO, *OWN]
-# Signed codes with Q on outputs differ from the unsigned ones in the cap alone: a few networks show it.
+# What the styles share is shown on the first; the others run where they differ.
 CASES: list[tuple[str, Style]] = [
-    *((name, style) for style in (STYLES[0], STYLES[2]) for name in EVERY),
+    *((name, STYLES[0]) for name in EVERY),
     *((name, STYLES[1]) for name in ("OptionA", "Concat", "Clipped", "Gate")),
+    *((name, STYLES[2]) for name in ("Residual", "OptionA", "Depthwise", "Concat", "Shared", "PoolFirst", "Dead")),
 ]
 
 

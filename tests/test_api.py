@@ -1,0 +1,83 @@
+"""The Python API on a module that is at hand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import edgeprune
+from edgeprune.train.network import Network
+from tests.zoo import SHAPE, build
+
+
+def _train(network: Network, steps: int = 12) -> list[float]:
+    torch.manual_seed(0)
+    x, y = torch.randn(32, *SHAPE), torch.randint(0, 5, (32,))
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.02)
+    network.train()
+    losses = []
+    for _ in range(steps):
+        loss = torch.nn.functional.cross_entropy(network(x), y)
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    network.eval()
+    return losses
+
+
+def test_prune_gives_a_smaller_module_that_trains_and_saves(tmp_path: Path) -> None:
+    module = build("Residual")
+    x = torch.randn(4, *SHAPE)
+    before = module(x)
+    smaller = edgeprune.prune(module, x, macs=0.5, method="magnitude", keep=("d",))
+    assert torch.equal(module(x), before)
+    assert smaller.get_parameter("d.weight").shape[0] == 24
+    assert sum(p.numel() for p in smaller.parameters()) < 0.7 * sum(p.numel() for p in module.parameters())
+    losses = _train(smaller)
+    assert losses[-1] < losses[0]
+    smaller.save(tmp_path / "smaller.pt2")
+    assert torch.equal(torch.export.load(tmp_path / "smaller.pt2").module()(x), smaller(x))
+
+
+def test_hap_takes_images_and_says_so_when_it_has_none() -> None:
+    module, x = build("OptionA"), torch.randn(16, *SHAPE)
+    with pytest.raises(edgeprune.EdgepruneError, match="labelled images"):
+        edgeprune.prune(module, x, method="hap")
+    smaller = edgeprune.prune(module, x, params=0.6, method="hap", data=(x, torch.randint(0, 5, (16,))), probes=4)
+    share = sum(p.numel() for p in smaller.parameters()) / sum(p.numel() for p in module.parameters())
+    assert share <= 0.6
+
+
+@pytest.mark.parametrize(("target", "lowering"), [("cpu-x86-avx2", "onnxruntime-x86"), ("jetson-orin-nano", "tensorrt")])
+def test_quantize_and_export_make_a_bundle(target: str, lowering: str, tmp_path: Path) -> None:
+    x = torch.randn(16, *SHAPE)
+    network = edgeprune.quantize(build("Plain"), x, [x], target)
+    losses = _train(network)
+    assert losses[-1] < losses[0]
+    bundle = edgeprune.export(
+        network, x[:4], tmp_path / "bundle", target, labels="abcde", mean=(0.5,) * 3, std=(0.5,) * 3
+    )
+    assert bundle.manifest.lowering == lowering
+    assert bundle.manifest.precision == "int8"
+    assert bundle.labels == list("abcde")
+    if target == "cpu-x86-avx2":
+        assert edgeprune.profile(tmp_path / "bundle", seconds=0.2).golden.checked == 4
+
+
+def test_bad_arguments_are_one_line() -> None:
+    module, x = build("Plain"), torch.randn(2, *SHAPE)
+    for arguments, text in (
+        ({"macs": 0.5, "params": 0.5}, "exclude each other"),
+        ({"macs": 1.5}, "between 0 and 1"),
+        ({"method": "best"}, "unknown method 'best'"),
+        ({"macs": 0.001}, "is the least that can be reached"),
+    ):
+        with pytest.raises(edgeprune.EdgepruneError, match=text):
+            edgeprune.prune(module, x, **arguments)
+    with pytest.raises(edgeprune.EdgepruneError, match="batch axis"):
+        edgeprune.prune(module, 3)
+    with pytest.raises(edgeprune.EdgepruneError, match="unknown option 'speed'"):
+        edgeprune.compress(speed=3)
