@@ -38,7 +38,8 @@ class _Masked(fx.Interpreter):
         axis, mask = kept
         view = [1] * value.dim()
         view[axis] = -1
-        return value * mask.to(value).view(view)
+        # Not a product: what an operator makes of a zero (0/0, log 0) must not outlive the cut.
+        return torch.where(mask.to(value.device).view(view), value, 0)
 
 
 @dataclass(frozen=True)

@@ -21,71 +21,53 @@ Counts = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Length:
-    """An axis's length as a function of the kept counts."""
-
-    fixed: int
-    widths: Counts
-    """Indices per unit, for each group: `[groups]`."""
-
-    def at(self, kept: Counts) -> int:
-        return int(self.fixed + self.widths @ kept)
-
-
-@dataclass(frozen=True)
-class Block:
-    """A parameter: its axes' lengths, how often each of its weights is used, whether it is a layer's weight."""
-
-    lengths: tuple[Length, ...]
-    reuse: int
-    weight: bool
-
-    def size(self, kept: Counts) -> int:
-        size = 1
-        for length in self.lengths:
-            size *= length.at(kept)
-        return size
-
-
-@dataclass(frozen=True)
 class Cost:
-    """A network's cost model."""
+    """A network's cost model over its parameters; axes that a parameter lacks have length 1."""
 
-    blocks: tuple[Block, ...]
+    fixed: Counts
+    """`[parameters, axes]`: the part of each length that no group holds."""
+    widths: Counts
+    """`[parameters, axes, groups]`: indices per unit."""
+    reuse: Counts
+    """`[parameters]`: how often each weight is used for one image; 0 for what is no layer's weight."""
+    weight: NDArray[np.bool_]
+    """`[parameters]`: whether it is a layer's weight."""
 
     def macs(self, kept: Counts) -> float:
-        return float(sum(block.size(kept) * block.reuse for block in self.blocks))
+        return float(self._lengths(kept).prod(1) @ self.reuse)
 
     def params(self, kept: Counts) -> float:
-        return float(sum(block.size(kept) for block in self.blocks))
+        return float(self._lengths(kept).prod(1).sum())
 
     def channels(self, kept: Counts) -> float:
         """Output channels of all layers together."""
-        return float(sum(block.lengths[0].at(kept) for block in self.blocks if block.weight))
+        return float(self._lengths(kept)[self.weight, 0].sum())
 
-    def aligned(self, kept: Counts, group: int, multiple: int) -> bool:
-        """Whether the layers' axes that hold a group have lengths that are multiples, or untouched."""
-        for block in self.blocks:
-            for length in block.lengths[:2] if block.weight else ():
-                if length.widths[group] and length.at(kept) % multiple:
-                    return False
-        return True
+    def _lengths(self, kept: Counts) -> Counts:
+        lengths: Counts = self.fixed + self.widths @ kept
+        return lengths
 
 
 def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     """Build the cost model of a network."""
-    reuse: dict[str, int] = {}
+    uses: dict[str, int] = {}
     for layer in layers(traced, found.shapes):
-        reuse[layer.weight] = reuse.get(layer.weight, 0) + layer.reuse
-    blocks = []
-    for name, parameter in traced.module.named_parameters():
-        lengths = []
+        uses[layer.weight] = uses.get(layer.weight, 0) + layer.reuse
+    parameters = dict(traced.module.named_parameters())
+    axes = max(parameter.dim() for parameter in parameters.values())
+    counts = np.array([len(group.units) for group in groups], dtype=np.int64)
+    lengths = np.ones((len(parameters), axes), dtype=np.int64)
+    widths = np.zeros((len(parameters), axes, len(groups)), dtype=np.int64)
+    for row, (name, parameter) in enumerate(parameters.items()):
         for axis, size in enumerate(parameter.shape):
-            widths = np.array([_width(group, name, axis) for group in groups], dtype=np.int64)
-            counts = np.array([len(group.units) for group in groups], dtype=np.int64)
-            lengths.append(Length(int(size - widths @ counts), widths))
-        blocks.append(Block(tuple(lengths), reuse.get(name, 0), name in found.weights))
-    return Cost(tuple(blocks))
+            lengths[row, axis] = size
+            widths[row, axis] = [_width(group, name, axis) for group in groups]
+    return Cost(
+        fixed=lengths - widths @ counts,
+        widths=widths,
+        reuse=np.array([uses.get(name, 0) for name in parameters], dtype=np.int64),
+        weight=np.array([name in found.weights for name in parameters]),
+    )
 
 
 def _width(group: Group, name: str, axis: int) -> int:
