@@ -51,7 +51,9 @@ def test_hap_takes_images_and_says_so_when_it_has_none() -> None:
     assert share <= 0.6
 
 
-@pytest.mark.parametrize(("target", "lowering"), [("cpu-x86-avx2", "onnxruntime-x86"), ("jetson-orin-nano", "tensorrt")])
+@pytest.mark.parametrize(
+    ("target", "lowering"), [("cpu-x86-avx2", "onnxruntime-x86"), ("jetson-orin-nano", "tensorrt")]
+)
 def test_quantize_and_export_make_a_bundle(target: str, lowering: str, tmp_path: Path) -> None:
     x = torch.randn(16, *SHAPE)
     network = edgeprune.quantize(build("Plain"), x, [x], target)

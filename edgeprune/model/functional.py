@@ -12,6 +12,7 @@ from torch import fx
 from edgeprune.errors import EdgepruneError
 
 _VIEWS = {"view", "slice", "select", "permute", "transpose", "expand", "reshape", "squeeze", "unsqueeze", "t"}
+_VIEWS |= {"narrow", "flatten", "unflatten", "alias", "detach", "diagonal", "contiguous"}
 
 
 def functionalise(module: fx.GraphModule) -> fx.GraphModule:
@@ -28,7 +29,7 @@ def functionalise(module: fx.GraphModule) -> fx.GraphModule:
             continue
         mutated = node.args[0]
         assert isinstance(mutated, fx.Node)
-        if _name(mutated) in _VIEWS and len(mutated.users) > 1:
+        if _aliases_read_later(mutated, node, order):
             where = (node.meta.get("stack_trace") or "").strip().splitlines()[-1:] or [node.name]
             raise EdgepruneError(
                 f"the model writes into a view of a tensor ({where[0].strip()}). Use an out-of-place operator there."
@@ -40,6 +41,20 @@ def functionalise(module: fx.GraphModule) -> fx.GraphModule:
     graph.lint()
     module.recompile()
     return module
+
+
+def _aliases_read_later(mutated: fx.Node, writer: fx.Node, order: dict[fx.Node, int]) -> bool:
+    """Whether memory that is written to is read afterwards under another name: a view's base, or its other views."""
+    base = mutated
+    while _name(base) in _VIEWS and isinstance(base.args[0], fx.Node):
+        base = base.args[0]
+    aliases, open_ = {base}, [base]
+    while open_:
+        views = [user for user in open_.pop().users if _name(user) in _VIEWS and order[user] < order[writer]]
+        open_ += [view for view in views if view not in aliases]
+        aliases.update(views)
+    aliases.discard(mutated)
+    return any(order[user] > order[writer] for alias in aliases for user in alias.users)
 
 
 def _name(node: fx.Node) -> str:

@@ -70,9 +70,6 @@ def fit(
         _decayed(module, plan.weight_decay), lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0
     )
     steps = max(1, math.ceil(len(data.train.labels) / plan.batch_size))
-    schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * min(step / (steps * max(plan.epochs, 1)), 1)))
-    )
     mode(module, False)
     state = read_state(checkpoint) if checkpoint is not None else None
     if state is None:
@@ -81,11 +78,9 @@ def fit(
     else:
         module.load_state_dict(state.weights)
         optimizer.load_state_dict(state.optimizer)
-        for _ in range(state.epoch * steps):
-            schedule.step()
     for epoch in range(state.epoch, plan.epochs):
         mode(module, True)
-        mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, schedule, tick)
+        mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, tick)
         mode(module, False)
         found = accuracy(module, data.val, data.preprocessing).value
         state.history.append({"epoch": epoch + 1, "loss": mean, "val_accuracy": found})
@@ -106,7 +101,6 @@ def _epoch(
     epoch: int,
     steps: int,
     optimizer: torch.optim.Optimizer,
-    schedule: torch.optim.lr_scheduler.LambdaLR,
     tick: Tick,
 ) -> float:
     """One pass over the training images; returns the mean loss."""
@@ -123,11 +117,17 @@ def _epoch(
             )
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        for group in optimizer.param_groups:
+            group["lr"] = _cosine(plan.learning_rate, epoch * steps + step, plan.epochs * steps)
         optimizer.step()
-        schedule.step()
         total += value
         tick(plan.name, epoch * steps + step + 1, plan.epochs * steps)
     return total / max(steps, 1)
+
+
+def _cosine(start: float, step: int, steps: int) -> float:
+    """Cosine decay to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts)."""
+    return start * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _opinion(teacher: fx.GraphModule | None, x: Tensor) -> Tensor | None:
