@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 
@@ -40,7 +41,7 @@ class Curvature:
 def save_curvature(curvature: Curvature, path: Path) -> None:
     """Write as safetensors; the caller makes it atomic."""
     tensors = {name: samples.contiguous() for name, samples in curvature.per_probe.items()}
-    save_file({**tensors, "_images": torch.tensor(curvature.images)}, path)
+    path.write_bytes(to_bytes({**tensors, "_images": torch.tensor(curvature.images)}))
 
 
 def load_curvature(path: Path) -> Curvature:

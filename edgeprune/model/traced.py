@@ -9,6 +9,7 @@ returns one tensor; it trains like any module, except that BatchNorm's mode is a
 
 from __future__ import annotations
 
+import io
 import traceback
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -131,7 +132,9 @@ def _frames(error: BaseException) -> Iterator[traceback.FrameSummary]:
 
 def save(traced: Traced, path: Path) -> None:
     """Write a `.pt2` that loads without the user's code; the caller makes it atomic."""
-    torch.export.save(_export(traced.module, traced.example()), path)
+    whole = io.BytesIO()  # torch's own writer to a file ends the process where the disk is full
+    torch.export.save(_export(traced.module, traced.example()), whole)
+    path.write_bytes(whole.getbuffer())
 
 
 def load(path: Path) -> Traced:

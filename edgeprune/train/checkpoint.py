@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -25,7 +26,9 @@ class State:
 def write_state(state: State, path: Path) -> None:
     """Write by atomic rename."""
     partial = path.with_suffix(".partial")
-    torch.save(asdict(state), partial)
+    whole = io.BytesIO()  # as in model.traced.save: a full disk must come as an OSError
+    torch.save(asdict(state), whole)
+    partial.write_bytes(whole.getbuffer())
     os.replace(partial, path)
 
 
