@@ -76,7 +76,7 @@ QatEpochs = Annotated[
 ]
 DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
 BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
-LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]
+LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.01]", _TRAINING, "--learning-rate")]
 Probes = Annotated[int | None, _option("Hutchinson probes at most. [default: 24]", _TRAINING, "--probes")]
 Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
 Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
