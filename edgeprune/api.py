@@ -6,22 +6,27 @@ with the training left to the caller's own loop.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable, Sequence
+from copy import deepcopy
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from edgeprune.compact.apply import compact
+from edgeprune.compact.apply import compact_soundly
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pipeline.compress import compress as run_chain
 from edgeprune.pipeline.options import default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
 from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.quantization.qat import prepare
@@ -99,7 +104,11 @@ def prune(
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
     traced = _traced(module, example_inputs)
-    ground = prunable(traced, tuple(keep))
+    names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
+    matching = tuple(pattern for pattern in keep if any(fnmatchcase(name, pattern) for name in names))
+    for pattern in set(keep) - set(matching):
+        warnings.warn(f"keep {pattern!r} matches no layer", stacklevel=2)
+    ground = prunable(traced, matching)
     found = None
     if method in NEEDS_CURVATURE:
         if data is None:
@@ -108,11 +117,16 @@ def prune(
             traced, ground.weights, data[0], data[1], probes, len(data[0]), seed, silent, lambda _: False
         )
     scores = METHODS[method](traced.module, ground.groups, found)
-    cuts = choose(
-        ground.groups, scores, ground.cost, _budget(macs, params, sparsity), Limits(multiple, max_layer_sparsity)
-    )
-    thin, _ = compact(traced, ground.found, cuts.units, example_inputs[:8])
-    return Network.of(thin)
+    budget, limits = _budget(macs, params, sparsity), Limits(multiple, max_layer_sparsity)
+
+    def chosen(groups: list[Group]) -> Cuts:
+        left = ground.only(groups)
+        return choose(left.groups, scores, left.cost, budget, limits)
+
+    done = compact_soundly(traced, ground.found, ground.groups, chosen, example_inputs[:8])
+    for name, why in done.refused.items():
+        warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
+    return Network.of(done.traced)
 
 
 def quantize(module: nn.Module, example_inputs: Tensor, calibration: Iterable[Tensor], target: str) -> Network:
@@ -163,11 +177,9 @@ def _traced(module: nn.Module, example_inputs: Tensor) -> Traced:
     if not isinstance(example_inputs, Tensor) or example_inputs.dim() < 2:
         raise EdgepruneError("example_inputs must be one tensor with a batch axis, as torch.randn(1, 3, 224, 224).")
     if isinstance(module, Network):
-        mode = module.training
-        module.train(False)
-        copy = Traced(module, module.input_shape)
-        module.train(mode)
-        return copy
+        copy = deepcopy(module)
+        copy.train(False)
+        return Traced(copy, module.input_shape)
     with torch.no_grad():
         return trace(module, tuple(example_inputs.shape[1:]))
 

@@ -32,7 +32,10 @@ def test_prune_gives_a_smaller_module_that_trains_and_saves(tmp_path: Path) -> N
     module = build("Residual")
     x = torch.randn(4, *SHAPE)
     before = module(x)
+    module.train()
     smaller = edgeprune.prune(module, x, macs=0.5, method="magnitude", keep=("d",))
+    assert module.training
+    module.eval()
     assert torch.equal(module(x), before)
     assert smaller.get_parameter("d.weight").shape[0] == 24
     assert sum(p.numel() for p in smaller.parameters()) < 0.7 * sum(p.numel() for p in module.parameters())
@@ -51,9 +54,7 @@ def test_hap_takes_images_and_says_so_when_it_has_none() -> None:
     assert share <= 0.6
 
 
-@pytest.mark.parametrize(
-    ("target", "lowering"), [("cpu-x86-avx2", "onnxruntime-x86"), ("jetson-orin-nano", "tensorrt")]
-)
+@pytest.mark.parametrize(("target", "lowering"), [("cpu-x86-avx2", "onnxruntime"), ("jetson-orin-nano", "tensorrt")])
 def test_quantize_and_export_make_a_bundle(target: str, lowering: str, tmp_path: Path) -> None:
     x = torch.randn(16, *SHAPE)
     network = edgeprune.quantize(build("Plain"), x, [x], target)
@@ -67,6 +68,21 @@ def test_quantize_and_export_make_a_bundle(target: str, lowering: str, tmp_path:
     assert bundle.labels == list("abcde")
     if target == "cpu-x86-avx2":
         assert edgeprune.profile(tmp_path / "bundle", seconds=0.2).golden.checked == 4
+
+
+def test_a_network_in_training_mode_goes_on_to_the_next_verb(tmp_path: Path) -> None:
+    x = torch.randn(16, *SHAPE)
+    small = edgeprune.prune(build("Residual"), x).train()
+    assert small.training
+    int8 = edgeprune.quantize(small, x, [x], "cpu-x86-avx2").train()
+    assert small.training
+    edgeprune.export(int8, x[:2], tmp_path / "b", "cpu-x86-avx2", labels="abcde", mean=(0.5,) * 3, std=(0.5,) * 3)
+    assert edgeprune.prune(small, x, macs=0.7).get_parameter("head.weight").shape[0] == 5
+
+
+def test_a_pattern_that_matches_nothing_is_told() -> None:
+    with pytest.warns(UserWarning, match="keep 'haed\\*' matches no layer"):
+        edgeprune.prune(build("Plain"), torch.randn(2, *SHAPE), keep=("haed*",))
 
 
 def test_bad_arguments_are_one_line() -> None:

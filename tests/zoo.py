@@ -187,9 +187,54 @@ class Unknown(nn.Module):
         return self.head(self.norm(self.c(x).mean((2, 3))))
 
 
+class Odd(nn.Module):
+    """A PReLU per channel, an idle cast, zeros laid beside, and a batch axis that swallows the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.act, self.b = nn.Conv2d(3, 16, 3, padding=1), nn.PReLU(16), _conv(16, 8)
+        self.c, self.each, self.head = _conv(16, 8), nn.Conv2d(1, 1, 3, padding=1), nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.act(self.a(x.float())))
+        x = self.c(torch.cat([x, torch.zeros_like(x)], 1))
+        n, c, h, w = x.shape
+        x = self.each(x.reshape(n * c, 1, h, w)).reshape(n, c, h, w)
+        return self.head(x.mean((2, 3)))
+
+
+class Pieces(nn.Module):
+    """Channels taken apart one by one, ShuffleNet's shuffle as one operator, a crop by negative padding."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c, self.d = _conv(3, 8), _conv(8, 8), _conv(8, 12), _conv(10, 16)
+        self.shuffle, self.head = nn.ChannelShuffle(2), nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = torch.cat(self.a(x).split(1, 1)[::-1], 1)
+        x = self.c(self.shuffle(self.b(x)))
+        return self.head(self.d(functional.pad(x, (0, 0, 0, 0, -1, -1))).mean((2, 3)))
+
+
 ZOO: dict[str, Callable[[], nn.Module]] = {
     kind.__name__: kind
-    for kind in (Plain, Residual, OptionA, Depthwise, Grouped, Concat, Split, Flat, Gate, Shared, Shuffle, Unknown)
+    for kind in (
+        Plain,
+        Residual,
+        OptionA,
+        Depthwise,
+        Grouped,
+        Concat,
+        Split,
+        Flat,
+        Gate,
+        Shared,
+        Shuffle,
+        Unknown,
+        Odd,
+        Pieces,
+    )
 }
 
 

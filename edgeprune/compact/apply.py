@@ -2,19 +2,73 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 from torch import Tensor
 
 from edgeprune.compact.check import Proof, prove
 from edgeprune.compact.rewrite import cut
+from edgeprune.errors import EdgepruneError
+from edgeprune.model.groups import Group
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced, trace
+from edgeprune.pruning.cuts import Cuts
 
 
 def compact(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor) -> tuple[Traced, Proof]:
     """Return the network without the given units, exported anew, and the proof on the images `x`.
 
     Raises:
-        EdgepruneError: compacted(x) and masked(x) differ (`check.prove`).
+        EdgepruneError: the cut network does not run, or compacted(x) and masked(x) differ (`check.prove`).
     """
-    thin = trace(cut(traced.module, found, units), traced.input_shape)
-    return thin, prove(traced.module, thin.module, found, units, x)
+    try:
+        thin = trace(cut(traced.module, found, units), traced.input_shape)
+        return thin, prove(traced.module, thin.module, found, units, x)
+    except EdgepruneError as error:
+        raise EdgepruneError(f"compaction failed: {error}") from error
+    except Exception as error:  # whatever a graph without its channels runs into
+        reason = next(iter(str(error).splitlines()), type(error).__name__)
+        raise EdgepruneError(
+            f"compaction failed: {reason}. Freeze the layer with --keep, and report the network."
+        ) from error
+
+
+@dataclass(frozen=True)
+class Compacted:
+    """A smaller network with its proof; `refused`: group name -> why its cuts could not be proven."""
+
+    traced: Traced
+    cuts: Cuts
+    proof: Proof
+    refused: dict[str, str]
+
+
+def compact_soundly(
+    traced: Traced, found: Provenance, groups: list[Group], choose: Callable[[list[Group]], Cuts], x: Tensor
+) -> Compacted:
+    """Choose and cut; where that cannot be proven, find the groups at fault, leave them whole, and choose again.
+
+    Raises:
+        EdgepruneError: no group alone is at fault, or the budget cannot be met without those that are.
+    """
+    cuts = choose(groups)
+    try:
+        thin, proof = compact(traced, found, cuts.units, x)
+        return Compacted(thin, cuts, proof, {})
+    except EdgepruneError:
+        refused = {group.name: why for group in groups if (why := _fault(traced, found, group, x))}
+        if not refused:
+            raise
+    cuts = choose([group for group in groups if group.name not in refused])
+    thin, proof = compact(traced, found, cuts.units, x)
+    return Compacted(thin, cuts, proof, refused)
+
+
+def _fault(traced: Traced, found: Provenance, group: Group, x: Tensor) -> str | None:
+    """Why cutting every second unit of one group fails, or None."""
+    try:
+        compact(traced, found, frozenset(group.units[::2][: len(group.units) - 1]), x)
+    except EdgepruneError as error:
+        return str(error)
+    return None

@@ -15,7 +15,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.session import open_session
 from edgeprune.model.traced import Traced
 
-FLOAT_LIMIT = 0.02
+FLOAT_LIMIT = 0.001
 INT8_LIMIT = 0.15
 """Of one image's relative L2. torch multiplies by a reciprocal where ONNX divides, and sums round differently: a few
 codes in a million differ by one, and a deep network passes them on. Networks of few layers agree to 1e-2; the worst

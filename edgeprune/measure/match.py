@@ -54,7 +54,7 @@ def target_mismatch(host: Host, name: str) -> str | None:
 def saturates(host: Host, manifest: Manifest) -> bool:
     """Whether a machine's fast U8S8 kernels would clip sums of a bundle's byte products at 16 bits."""
     wide = manifest.weight_bits == 8 and manifest.precision == "int8"
-    return host.lacks_vnni and wide and manifest.lowering == "onnxruntime-x86"
+    return host.lacks_vnni and wide and manifest.lowering == "onnxruntime"
 
 
 def _cpu_mismatch(host: Host, target: Target) -> str | None:

@@ -38,9 +38,24 @@ def functionalise(module: fx.GraphModule) -> fx.GraphModule:
         later = [user for user in mutated.users if user is not node and order[user] > order[node]]
         for user in later:
             user.replace_input_with(mutated, node)
+    _drop_idle_casts(graph)
     graph.lint()
     module.recompile()
     return module
+
+
+def _drop_idle_casts(graph: fx.Graph) -> None:
+    """Remove casts to the type that a tensor has: they would pin float32 where the graph runs in float64."""
+    for node in list(graph.nodes):
+        if _name(node) == "_assert_tensor_metadata":  # what the exporter lays before a cast
+            graph.erase_node(node)
+            continue
+        if _name(node) not in {"to", "_to_copy"} or not isinstance(node.args[0], fx.Node):
+            continue
+        before, after = node.args[0].meta.get("val"), node.meta.get("val")
+        if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor) and before.dtype == after.dtype:
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
 
 
 def _aliases_read_later(mutated: fx.Node, writer: fx.Node, order: dict[fx.Node, int]) -> bool:

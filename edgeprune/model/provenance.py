@@ -44,7 +44,7 @@ def provenance(traced: Traced, keep: tuple[str, ...] = ()) -> Provenance:
     for node in traced.module.graph.nodes:
         _visit(flow, node)
     for name, bound in flow.axes.items():
-        layer = name.rsplit(".", 1)[0]
+        layer = name.rpartition(".")[0]
         if 0 in bound and any(fnmatchcase(layer, pattern) for pattern in keep):
             flow.labels.freeze(bound[0])
             flow.frozen[layer] = "kept by request"
@@ -53,6 +53,7 @@ def provenance(traced: Traced, keep: tuple[str, ...] = ()) -> Provenance:
     parameters = {f"parameter {name}": labels for name, labels in flow.elements.items()}
     every = {**tensors, **lists, **parameters}
     _one_axis_each(flow.labels, every)
+    _freeze_uncuttable(flow, {**tensors, **lists})
     return Provenance(
         nodes={name: _thin(flow.labels, labels) for name, labels in tensors.items()},
         axes={
@@ -63,6 +64,12 @@ def provenance(traced: Traced, keep: tuple[str, ...] = ()) -> Provenance:
         frozen=flow.frozen,
         shapes=flow.shapes,
     )
+
+
+def unmatched(found: Provenance, keep: tuple[str, ...]) -> list[str]:
+    """Patterns that match no layer with weights."""
+    layers = {name.rpartition(".")[0] for name in found.weights}
+    return [pattern for pattern in keep if not any(fnmatchcase(layer, pattern) for layer in layers)]
 
 
 def _visit(flow: Flow, node: fx.Node) -> None:
@@ -100,6 +107,16 @@ def _one_axis_each(labels: Labels, tensors: dict[str, Tensor]) -> None:
             longest = max(varying, key=lambda axis: found.shape[axis])
             moved = found.movedim(longest, 0)
             labels.tie(moved.reshape(moved.shape[0], -1))
+
+
+def _freeze_uncuttable(flow: Flow, tensors: dict[str, Tensor]) -> None:
+    """Freeze channels that lie along the batch axis, and those that are all there is of a tensor."""
+    for name, tensor in tensors.items():
+        found = flow.labels.find(collapse(tensor))
+        along_batch = found.dim() > 1 and 0 in _varying_axes(found)
+        if (along_batch or found.unique().numel() == 1) and bool((found != FROZEN).any()):
+            flow.labels.freeze(found)
+            flow.frozen[name] = "its channels lie along the batch axis" if along_batch else "it has one channel"
 
 
 def _varying_axes(found: Tensor) -> list[int]:

@@ -115,6 +115,15 @@ def _unite_broadcast(flow: Flow, small: Tensor, big: Tensor) -> None:
     flow.labels.freeze(small[several])
 
 
+def _prelu(flow: Flow, node: fx.Node) -> Any:
+    """Its weight is one number, or one per channel of axis 1 wherever the channels are."""
+    labels, weight = flow.value(node.args[0]), node.args[1]
+    assert isinstance(weight, fx.Node)
+    if math.prod(flow.shapes[weight.name]) > 1:
+        flow.bind(weight, 0, flow.channels(labels))
+    return labels
+
+
 def _pool(flow: Flow, node: fx.Node) -> Any:
     """Pooling mixes positions within a channel: tie over space, per image and channel."""
     labels = flow.value(node.args[0])
@@ -149,8 +158,8 @@ def _pad(flow: Flow, node: fx.Node) -> Any:
     value = node.args[3] if len(node.args) > 3 else node.kwargs.get("value", 0)
     if node.target is aten.constant_pad_nd.default:
         mode, value = "constant", node.args[2] if len(node.args) > 2 else 0
-    if mode != "constant" or (value or 0) != 0:
-        return flow.freeze(node, "it pads with something else than zeros")
+    if mode != "constant" or (value or 0) != 0 or min(cast("list[int]", widths)) < 0:
+        return flow.freeze(node, "it pads with something else than zeros, or crops")
     labels = flow.value(x)
     padded = aten.constant_pad_nd(labels.contiguous(), widths, -1)
     around = padded == -1
@@ -196,21 +205,24 @@ RULES: dict[Any, Rule] = {
     **_overloads(
         _elementwise,
         "add sub rsub mul div minimum maximum pow relu relu6 hardtanh hardswish hardsigmoid sigmoid silu gelu elu selu "
-        "celu leaky_relu prelu mish softplus tanh clamp clamp_min clamp_max abs neg exp log sqrt rsqrt square erf",
+        "celu leaky_relu mish softplus tanh clamp clamp_min clamp_max abs neg exp log sqrt rsqrt square erf",
     ),
+    **_overloads(_prelu, "prelu"),
     **_overloads(_pool, "max_pool2d avg_pool2d adaptive_avg_pool2d"),
     **_overloads(_reduce, "mean sum amax amin"),
     **_overloads(_pad, "pad constant_pad_nd"),
     **_overloads(
-        _same, "dropout feature_dropout alpha_dropout contiguous clone detach alias to _to_copy dropout1d dropout2d"
+        _same,
+        "dropout feature_dropout alpha_dropout zeros_like ones_like full_like "
+        "contiguous clone detach alias to _to_copy dropout1d dropout2d",
     ),
     **_overloads(
         _run,
-        "view reshape _unsafe_view flatten unflatten permute transpose t slice select cat concat split "
-        "split_with_sizes chunk unbind squeeze unsqueeze expand narrow stack channel_shuffle pixel_shuffle "
+        "view reshape _unsafe_view flatten permute transpose t slice select cat concat split "
+        "split_with_sizes chunk squeeze unsqueeze expand narrow stack pixel_shuffle "
         "pixel_unshuffle flip sym_size",
     ),
-    **_overloads(_creation, "zeros ones full arange scalar_tensor empty zeros_like ones_like full_like"),
+    **_overloads(_creation, "zeros ones full arange scalar_tensor empty"),
     operator.getitem: _item,
     **dict.fromkeys((operator.mul, operator.add, operator.sub, operator.floordiv), _run),
 }

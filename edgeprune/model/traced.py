@@ -45,7 +45,15 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
         EdgepruneError: it does not take such an input, returns no single tensor, or cannot be exported;
             the text names the line of the user's code.
     """
-    module = module.eval()
+    modes = {part: part.training for part in module.modules()}
+    try:
+        return _trace_in_eval(module.eval(), input_shape)
+    finally:
+        for part, training in modes.items():
+            part.training = training
+
+
+def _trace_in_eval(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
     parameter = next(module.parameters(), None)
     if parameter is None:
         raise EdgepruneError("the model has no parameters. Give a function that returns the network itself.")
@@ -63,8 +71,22 @@ def trace(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
         raise EdgepruneError(
             f"the model returns {type(output).__name__}, not one tensor. Wrap it so that it returns the logits."
         )
-    program = _export(module, example)
-    return Traced(_graph(program), input_shape)
+    traced = Traced(_graph(_export(module, example)), input_shape)
+    _check_same(module, traced)
+    return traced
+
+
+def _check_same(module: nn.Module, traced: Traced) -> None:
+    """Refuse a graph that computes something else than its module, as after writes into memory that two names share."""
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, *traced.input_shape, generator=generator).to(traced.example())
+    with torch.no_grad():
+        wanted, got = module(x.clone()), traced.module(x.clone())
+    if not torch.allclose(got, wanted, rtol=1e-3, atol=1e-4 * float(wanted.abs().max()), equal_nan=True):
+        raise EdgepruneError(
+            f"the exported graph differs from the model by {float((got - wanted).abs().max()):.2g}. "
+            "It writes in place into a tensor that it reads again, or is random: use out-of-place operators."
+        )
 
 
 def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:

@@ -63,7 +63,7 @@ def _quantized(work: Work) -> tuple[list[Stage], deliver.Networks]:
     done = _pruned(work)
     dense, tuned = done[0], done[-1]
     final = steps.quantize(work, dense, tuned)
-    networks = deliver.Networks(dense, tuned, final)
+    networks = deliver.Networks(dense, done[-2], tuned, final)
     return ([*done, final] if final is not tuned else done), networks
 
 

@@ -33,9 +33,10 @@ SECONDS = 3.0
 
 @dataclass(frozen=True)
 class Networks:
-    """The stages that left the three networks: dense, pruned and fine-tuned, and the one that ships."""
+    """The stages that left the networks: dense, cut, fine-tuned after it, and the one that ships."""
 
     dense: Stage
+    cut: Stage
     pruned: Stage
     final: Stage
 
@@ -104,8 +105,10 @@ def _latencies(work: Work, folder: Path, shape: tuple[int, ...]) -> tuple[list[f
             f"no latency: the engine is built on the device ({work.target.device}); profile the bundle there"
         ]
     host = probe()
-    arm = work.target.name == "cpu-arm64"
-    if arm != (platform.machine() in {"aarch64", "arm64"}):
+    architecture = work.target.architecture
+    if architecture is not None and architecture.value != {"arm64": "aarch64"}.get(
+        platform.machine(), platform.machine()
+    ):
         return [None] * 3, [f"no latency: this {platform.machine()} machine is no {work.target.device}"]
     notes = []
     different = mismatch(host, work.target)
@@ -140,7 +143,7 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
     recipe = work.recipe
-    notes = [*_skipped(work), *figures["notes"]]
+    notes = [*_skipped(work), *_refused(stages), *_reached(work, figures["rows"]), *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -150,6 +153,7 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
             "target": work.target.name,
             "method": recipe.method,
             "seed": recipe.seed,
+            "precision": recipe.precision,
             **figures["rows"],
             "seconds": seconds,
             "notes": notes,
@@ -182,7 +186,26 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
 
 def _skipped(work: Work) -> list[str]:
     skipped = work.data.skipped
-    return [f"{len(skipped)} unreadable images skipped, the first: {skipped[0]}"] if skipped else []
+    images = "image" if len(skipped) == 1 else "images"
+    return [f"{len(skipped)} unreadable {images} skipped, the first: {skipped[0]}"] if skipped else []
+
+
+def _reached(work: Work, rows: dict[str, Any]) -> list[str]:
+    """A budget that the channel multiple kept from being used up."""
+    budget = work.recipe.budget
+    if budget.kind == "sparsity":
+        return []
+    reached = rows["pruned"][budget.kind] / rows["dense"][budget.kind]
+    if reached >= 0.9 * budget.value:
+        return []
+    multiple = work.target.channel_multiple.value
+    return [f"--{budget.kind} {budget.value:g} asked, {reached:.2f} reached: widths are cut in multiples of {multiple}"]
+
+
+def _refused(stages: Networks) -> list[str]:
+    """Groups that were left whole because their cuts could not be proven."""
+    report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
+    return [f"left whole: {name}: {why}" for name, why in report["refused"].items()]
 
 
 def _three(stages: Networks) -> Iterator[tuple[str, Stage]]:

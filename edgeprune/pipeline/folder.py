@@ -15,8 +15,9 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +28,12 @@ from edgeprune.spec.strict import read_toml
 
 RECIPE, RESULT, BUNDLE = "recipe.toml", "result.json", "bundle"
 SMALLEST_FILE = 64 * 1024
+TORCH = version("torch")
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A finished stage. `seconds` is what it took when it ran; `ran` whether that was now."""
+    """A finished stage. `seconds` is what it took from its last start to its end; `ran` whether that was now."""
 
     name: str
     key: str
@@ -55,14 +57,13 @@ class RunFolder:
         `make` writes into the folder it is given, which becomes the result by one rename. If it was interrupted,
         it is given the same folder again and may go on from a checkpoint there.
         """
-        key = digest([name, settings, [stage.key for stage in inputs], fingerprint, __version__])[:16]
+        key = digest([name, settings, [stage.key for stage in inputs], fingerprint, __version__, TORCH])[:16]
         done = self.path / "stages" / f"{name}-{key}"
         if (done / "stage.json").is_file():
             return Stage(name, key, done, _seconds(done), ran=False)
         work = done.with_name(f".{done.name}.work")
         work.mkdir(parents=True, exist_ok=True)
-        before = _seconds(work)
-        clock = _Clock(work, before)
+        clock = _Clock(work)
         try:
             make(work)
         except EdgepruneError:
@@ -96,21 +97,18 @@ def _full(error: Exception, folder: Path) -> bool:
 
 
 class _Clock:
-    """Seconds spent on a stage, over all the times it was started."""
+    """Seconds spent on a stage since it was last started."""
 
-    def __init__(self, work: Path, before: float) -> None:
-        self._work, self._before, self._start = work, before, time.monotonic()
+    def __init__(self, work: Path) -> None:
+        self._work, self._start = work, time.monotonic()
 
     def write(self) -> None:
-        seconds = self._before + time.monotonic() - self._start
+        seconds = time.monotonic() - self._start
         (self._work / "stage.json").write_text(json.dumps({"seconds": round(seconds, 3)}), encoding="utf-8")
 
 
 def _seconds(folder: Path) -> float:
-    try:
-        return float(json.loads((folder / "stage.json").read_text(encoding="utf-8"))["seconds"])
-    except FileNotFoundError:
-        return 0.0
+    return float(json.loads((folder / "stage.json").read_text(encoding="utf-8"))["seconds"])
 
 
 @contextmanager
@@ -129,8 +127,12 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
             )
     elif path.exists() and (not path.is_dir() or any(path.iterdir())):
         raise EdgepruneError(f"{path}: is not a run directory and not empty. Choose another folder with -o.")
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / ".lock").open("w") as lock:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        held = (path / ".lock").open("w")
+    except OSError as error:
+        raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Choose another folder with -o.") from None
+    with held as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -154,7 +156,8 @@ def _clear(path: Path) -> None:
     shutil.rmtree(path / "stages", ignore_errors=True)
     for name in (RECIPE, ".lock"):
         (path / name).unlink(missing_ok=True)
-    path.rmdir()
+    with suppress(OSError):  # something else lies there: it stays
+        path.rmdir()
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -68,10 +69,12 @@ def recipe_from(asked: dict[str, Any]) -> Recipe:
     options = dict.fromkeys(OPTIONS) | asked
     file = options.pop("recipe")
     if file is not None:
-        given = sorted(f"--{name.replace('_', '-')}" for name, value in options.items() if value)
+        given = sorted(
+            f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None and value is not False
+        )
         if given:
             raise EdgepruneError(f"--recipe says everything; {given[0]} cannot be given beside it. Edit the recipe.")
-        return read_toml(Recipe, file)
+        return read_toml(Recipe, Path(file))
     if (options["model"] is None) != (options["data"] is None):
         missing = "MODEL" if options["model"] is None else "--data"
         raise EdgepruneError(f"{missing} is missing. Give both MODEL and --data, or neither for the built-in example.")
@@ -95,7 +98,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         if options[name] is not None:
             source[name] = _numbers(name, options[name])
     for name in ("weights", "data", "model"):
-        source[name] = _absolute(source.get(name))
+        source[name] = _absolute(None if source.get(name) is None else str(source[name]))
     training = dict(example.get("training", {})) | _given(
         options, "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate"
     )
@@ -110,7 +113,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         **_given(options, "method", "seed", "device"),
     }
     if options["keep"]:
-        content["keep"] = options["keep"]
+        content["keep"] = (options["keep"],) if isinstance(options["keep"], str) else tuple(options["keep"])
     budgets = _given(options, "macs", "params", "sparsity")
     if len(budgets) > 1:
         raise EdgepruneError(f"--{' and --'.join(budgets)} exclude each other for now. Choose one budget.")
@@ -123,9 +126,9 @@ def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:
     return {name: options[name] for name in names if options[name] is not None}
 
 
-def _numbers(name: str, text: str) -> tuple[float, ...]:
+def _numbers(name: str, text: str | Sequence[float]) -> tuple[float, ...]:
     try:
-        return tuple(float(part) for part in text.split(","))
+        return tuple(float(part) for part in (text.split(",") if isinstance(text, str) else text))
     except ValueError:
         raise EdgepruneError(f"--{name} {text!r}: not numbers. Give one per channel, as 0.485,0.456,0.406.") from None
 

@@ -23,7 +23,7 @@ from edgeprune.spec.bundle import Bundle, Preprocessing
 from edgeprune.spec.target import Target
 
 _LOWERINGS = {"onnxruntime": to_onnxruntime, "tensorrt": to_tensorrt}
-_DIALECTS = {"onnxruntime": "onnxruntime-x86", "tensorrt": "tensorrt"}
+_DIALECTS = {"onnxruntime": "onnxruntime", "tensorrt": "tensorrt"}
 
 
 def write_onnx(traced: Traced, path: Path, target: Target, quantized: bool, x: Tensor) -> onnx.ModelProto:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune.compact.apply import compact
+from edgeprune.compact.apply import compact_soundly
 from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
@@ -63,9 +63,15 @@ def dense(work: Work) -> Stage:
     """The network as it comes, exported; trained first where the recipe asks for it."""
     recipe = work.recipe
 
-    def make(folder: Path) -> None:
+    def opened() -> Traced:
         size = work.data.preprocessing.crop
-        traced = open_model(recipe.source, len(work.data.classes), work.data.channels, size, recipe.seed)
+        return open_model(recipe.source, len(work.data.classes), work.data.channels, size, recipe.seed)
+
+    # What a user's function returns may depend on files that only it knows, so it is asked every time.
+    mine = opened() if ":" in recipe.source.model else None
+
+    def make(folder: Path) -> None:
+        traced = mine or opened()
         if recipe.training.dense_epochs:
             plan = _plan(
                 work, "training the dense network", recipe.training.dense_epochs, recipe.training.dense_learning_rate
@@ -77,7 +83,9 @@ def dense(work: Work) -> Stage:
         save(move(traced, CPU), folder / NETWORK)
 
     settings = [_dump(recipe.source), recipe.seed, _dump(recipe.training) if recipe.training.dense_epochs else None]
-    return work.run.stage("dense", settings, [], make, work.data.fingerprint + _named_files(recipe))
+    return work.run.stage(
+        "dense", settings, [], make, work.data.fingerprint + (_content(mine) if mine else _named_files(recipe))
+    )
 
 
 def curvature(work: Work, before: Stage) -> Stage | None:
@@ -122,12 +130,14 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         ground = prunable(traced, recipe.keep)
         found = load_curvature(scored.path / "curvature.safetensors") if scored else None
         scores = METHODS[recipe.method](traced.module, ground.groups, found)
-        cuts = _choose(work, ground, scores)
         x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
         work.tick("compacting", 0, 1)
-        thin, proof = compact(traced, ground.found, cuts.units, x)
+        done = compact_soundly(
+            traced, ground.found, ground.groups, lambda groups: _choose(work, ground.only(groups), scores), x
+        )
         work.tick("compacting", 1, 1)
-        save(thin, folder / NETWORK)
+        save(done.traced, folder / NETWORK)
+        cuts, proof = done.cuts, done.proof
         kept = {name: count for name, (count, _) in cuts.kept.items()}
         doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
         report = {
@@ -135,6 +145,7 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
             "reached": cuts.reached,
             "proof": {"float32": proof.float32, "float64": proof.float64},
             "frozen": ground.found.frozen,
+            "refused": done.refused,
             "probes": len(next(iter(found.per_probe.values()))) if found else None,
             "certain_share": doubt,
         }
@@ -214,7 +225,9 @@ def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
 def _images(work: Work, count: int) -> Iterator[Tensor]:
     """Unaugmented training images, the same ones at every call, in batches."""
     x, _ = sample(work.data.train, work.data.preprocessing, count, work.recipe.seed)
-    yield from x.split(128)
+    # No batch of one: statistics of a batch need two.
+    sizes = max(1, round(len(x) / 128))
+    yield from x.tensor_split(sizes)
 
 
 def _named_files(recipe: Recipe) -> str:
@@ -224,6 +237,15 @@ def _named_files(recipe: Recipe) -> str:
         path = Path(name) if name else None
         if path is not None and path.is_file():
             hasher.update(path.read_bytes())
+    return hasher.hexdigest()
+
+
+def _content(traced: Traced) -> str:
+    """A hash of a network's graph and weights."""
+    hasher = hashlib.sha256(str(traced.module.graph).encode())
+    for name, tensor in traced.module.state_dict().items():
+        hasher.update(name.encode())
+        hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return hasher.hexdigest()
 
 

@@ -92,9 +92,9 @@ def _step(group: Group, multiple: int) -> int:
     step = 1
     for weight in group.producers:
         width = group.width((weight, 0))
-        if width * len(group.units) <= multiple:
-            multiple = max(min(8, multiple), multiple // 2)
-        step = math.lcm(step, multiple // math.gcd(multiple, width))
+        narrow = width * len(group.units) <= multiple
+        own = max(min(8, multiple), multiple // 2) if narrow else multiple
+        step = math.lcm(step, own // math.gcd(own, width))
     return step
 
 

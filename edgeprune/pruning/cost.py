@@ -7,7 +7,7 @@ the kept counts, without building any network.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,8 @@ class Cost:
     """`[parameters, axes]`: the part of each length that no group holds."""
     widths: Counts
     """`[parameters, axes, groups]`: indices per unit."""
+    units: Counts
+    """`[groups]`: how many units each has when whole."""
     reuse: Counts
     """`[parameters]`: how often each weight is used for one image; 0 for what is no layer's weight."""
     weight: NDArray[np.bool_]
@@ -42,6 +44,12 @@ class Cost:
     def channels(self, kept: Counts) -> float:
         """Output channels of all layers together."""
         return float(self._lengths(kept)[self.weight, 0].sum())
+
+    def only(self, groups: list[int]) -> Cost:
+        """The cost as a function of some groups, the others being whole (`fixed` as built counts them out)."""
+        rest = [g for g in range(self.widths.shape[2]) if g not in groups]
+        fixed = self.fixed + self.widths[:, :, rest] @ self.units[rest]
+        return replace(self, fixed=fixed, widths=self.widths[:, :, groups], units=self.units[groups])
 
     def _lengths(self, kept: Counts) -> Counts:
         lengths: Counts = self.fixed + self.widths @ kept
@@ -65,6 +73,7 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     return Cost(
         fixed=lengths - widths @ counts,
         widths=widths,
+        units=counts,
         reuse=np.array([uses.get(name, 0) for name in parameters], dtype=np.int64),
         weight=np.array([name in found.weights for name in parameters]),
     )

@@ -47,8 +47,8 @@ def certain_share(found: Scores, kept: dict[str, int], confidence: float) -> flo
     limit = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(confidence)).item()
     certain = pairs = 0
     for name, value in found.value.items():
-        order = value.argsort()
-        gone, stay = order[: len(value) - kept[name]], order[len(value) - kept[name] :]
+        order, cut = value.argsort(), len(value) - kept.get(name, len(value))
+        gone, stay = order[:cut], order[cut:]
         gap = value[stay][:, None] - value[gone][None, :]
         error = (
             found.standard_error[name][stay][:, None].square() + found.standard_error[name][gone][None, :].square()

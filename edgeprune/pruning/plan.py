@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group, channel_groups
-from edgeprune.model.provenance import Provenance, provenance
+from edgeprune.model.provenance import Provenance, provenance, unmatched
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.cost import Cost, cost_model
 
@@ -18,6 +18,10 @@ class Prunable:
     found: Provenance
     groups: list[Group]
     cost: Cost
+
+    def only(self, groups: list[Group]) -> Prunable:
+        """The same ground with some of its groups left whole."""
+        return Prunable(self.found, groups, self.cost.only([self.groups.index(group) for group in groups]))
 
     @property
     def weights(self) -> list[str]:
@@ -34,6 +38,10 @@ def prunable(traced: Traced, keep: tuple[str, ...]) -> Prunable:
         EdgepruneError: nothing may; the text says what froze it.
     """
     found = provenance(traced, keep)
+    idle = unmatched(found, keep)
+    if idle:
+        layers = ", ".join(sorted({name.rpartition(".")[0] for name in found.weights}))
+        raise EdgepruneError(f"--keep {idle[0]!r} matches no layer. The layers: {layers}.")
     groups = channel_groups(found)
     if not groups:
         reasons = "; ".join(f"{node}: {why}" for node, why in list(found.frozen.items())[:3])

@@ -49,7 +49,7 @@ def read_comparisons(paths: Sequence[Path]) -> list[Comparison]:
 
 def compare_result(result: Result) -> Comparison:
     """Lay out a run's dense, pruned and final network."""
-    last = "final" if result.final.int8_macs_share is None else "INT8"
+    last = result.precision.upper()
     stages = {"dense": result.dense, "pruned": result.pruned, last: result.final}
     return Comparison(
         title=f"{result.model}, {result.method}, for {result.target} (seed {result.seed})",

@@ -64,7 +64,7 @@ class Manifest(Strict):
     runtime: Literal["onnxruntime", "tensorrt"]
     precision: Literal["int8", "fp32"]
     lowering: str
-    """Which dialect of Q/DQ the ONNX file speaks: `onnxruntime-x86`, `tensorrt` or `float`."""
+    """Which dialect of Q/DQ the ONNX file speaks: `onnxruntime`, `tensorrt` or `float`."""
     weight_bits: int
     input: Tensor
     output: Tensor

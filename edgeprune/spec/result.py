@@ -28,6 +28,8 @@ class Result(Strict):
     target: str
     method: str
     seed: int
+    precision: Literal["int8", "fp32"] = "int8"
+    """Of the final network."""
     dense: Stats
     pruned: Stats
     final: Stats

@@ -19,6 +19,7 @@ class _Statistics(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule) -> None:
         super().__init__(module)
+        self.size = 0
         self.sums: dict[str, tuple[Tensor, Tensor]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
@@ -29,7 +30,7 @@ class _Statistics(fx.Interpreter):
         axes = [0, *range(2, x.dim())]
         variance, mean = torch.var_mean(x, axes, correction=1)
         before = self.sums.get(n.name, (torch.zeros_like(mean), torch.zeros_like(variance)))
-        self.sums[n.name] = (before[0] + mean, before[1] + variance)
+        self.sums[n.name] = (before[0] + self.size * mean, before[1] + self.size * variance)
         return torch.nn.functional.batch_norm(x, None, None, weight, bias, training=True, eps=eps)
 
 
@@ -42,8 +43,9 @@ def reestimate(traced: Traced, batches: Iterable[Tensor]) -> Traced:
     count = 0
     with torch.no_grad():
         for x in batches:
+            runner.size = len(x)
             runner.run(x.to(device_of(traced)))
-            count += 1
+            count += len(x)
         for node in traced.module.graph.nodes:
             if node.name in runner.sums:
                 for argument, total in zip(node.args[3:5], runner.sums[node.name], strict=True):

@@ -80,7 +80,10 @@ def fit(
         optimizer.load_state_dict(state.optimizer)
     for epoch in range(state.epoch, plan.epochs):
         mode(module, True)
-        mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, tick)
+        with torch.random.fork_rng():
+            # Dropout draws from the global generator: its state must follow from the seed and the epoch too.
+            torch.manual_seed(plan.seed * 1_000_003 + epoch)
+            mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, tick)
         mode(module, False)
         found = accuracy(module, data.val, data.preprocessing).value
         state.history.append({"epoch": epoch + 1, "loss": mean, "val_accuracy": found})

@@ -7,13 +7,15 @@ import random
 import pytest
 import torch
 
-from edgeprune.compact.apply import compact
+from edgeprune.compact import rewrite
+from edgeprune.compact.apply import compact, compact_soundly
 from edgeprune.compact.check import prove
 from edgeprune.compact.rewrite import cut
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.groups import channel_groups
+from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import load, save, trace
+from edgeprune.pruning.cuts import Cuts
 from tests.zoo import SHAPE, ZOO, build
 
 
@@ -30,12 +32,31 @@ def test_random_cuts_are_proven_and_make_the_network_smaller(name: str) -> None:
     found = provenance(traced)
     groups = channel_groups(found)
     assert groups
+    x = torch.randn(3, *SHAPE)
     for seed in range(6):
         units = _some_units(groups, seed)
-        thin, proof = compact(traced, found, units, torch.randn(3, *SHAPE))
-        assert proof.float64 <= 1e-9
-        before, after = (sum(p.numel() for p in t.module.parameters()) for t in (traced, thin))
-        assert after < before or not units
+        assert prove(traced.module, cut(traced.module, found, units), found, units, x).float64 <= 1e-9
+    thin, proof = compact(traced, found, units, x)
+    assert proof.float64 <= 1e-9
+    before, after = (sum(p.numel() for p in t.module.parameters()) for t in (traced, thin))
+    assert after < before or not units
+
+
+def test_groups_whose_cuts_cannot_be_proven_are_left_whole_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rewrite is broken on purpose: depthwise convolutions keep their number of groups."""
+    conv = torch.ops.aten.conv2d.default
+    monkeypatch.setitem(rewrite._REWRITES, conv, lambda _node, _keeps: None)
+    traced = trace(build("Depthwise"), SHAPE)
+    found = provenance(traced)
+
+    def half(groups: list[Group]) -> Cuts:
+        return Cuts(frozenset(unit for group in groups for unit in group.units[::2]), {}, {})
+
+    done = compact_soundly(traced, found, channel_groups(found), half, torch.randn(2, *SHAPE))
+    assert set(done.refused) == {"expand.0"}
+    assert done.cuts.units
+    assert done.traced.module.get_parameter("expand.0.weight").shape[0] == 16
+    assert done.traced.module.get_parameter("project.weight").shape[0] == 6
 
 
 def test_a_compacted_network_loads_without_its_class_and_trains(tmp_path) -> None:

@@ -23,7 +23,7 @@ def _details(**changes: Any) -> Details:
         "target": "cpu-x86-vnni",
         "runtime": "onnxruntime",
         "precision": "int8",
-        "lowering": "onnxruntime-x86",
+        "lowering": "onnxruntime",
         "weight_bits": 8,
         "preprocessing": Preprocessing(channels="RGB", resize_shorter_to=12, crop=12, mean=(0, 0, 0), std=(1, 1, 1)),
         "labels": ["a", "b", "c", "d", "é"],

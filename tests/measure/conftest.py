@@ -56,7 +56,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
             "target": "cpu-x86-avx2",
             "runtime": "onnxruntime",
             "precision": "int8",
-            "lowering": "onnxruntime-x86",
+            "lowering": "onnxruntime",
             "weight_bits": 7,
             "input": {"name": "x", "shape": (2, 3, 3)},
             "output": {"name": "y", "shape": (4,)},

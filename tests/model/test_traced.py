@@ -52,6 +52,14 @@ class WritesToAView(FixedBatch):
         return (y + left.sum()).flatten(1)
 
 
+class SharesMemory(FixedBatch):
+    """Dropout in evaluation returns its input itself, so the ReLU writes into what is added."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.conv(x)
+        return (torch.relu_(nn.functional.dropout(y, training=self.training)) + y).flatten(1)
+
+
 class Pair(FixedBatch):
     def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # type: ignore[override]
         return x, self.conv(x)
@@ -63,6 +71,7 @@ class Pair(FixedBatch):
         (FixedBatch, r"fixes the batch size.*test_traced\.py.*y\.view\(len\(y\), -1\)"),
         (Branch, r"cannot be exported.*test_traced\.py.*y\.sum\(\) > 0"),
         (WritesToAView, r"view of a tensor"),
+        (SharesMemory, r"differs from the model|view of a tensor"),
         (Pair, r"returns tuple, not one tensor"),
     ],
 )
@@ -70,6 +79,15 @@ def test_what_cannot_be_exported_is_told_with_its_line(kind: type[nn.Module], te
     with pytest.raises(EdgepruneError, match=text) as error:
         trace(kind(), (3, 8, 8))
     assert "\n" not in str(error.value)
+
+
+def test_the_modules_modes_stay_as_they_were() -> None:
+    module = build("Plain").train()
+    module.b.eval()
+    trace(module, SHAPE)
+    assert module.training
+    assert module.a.training
+    assert not module.b.training
 
 
 def test_a_wrong_size_and_a_file_that_is_no_network(tmp_path: Path) -> None:

@@ -15,11 +15,10 @@ def test_a_result_has_three_rows_compared_with_the_dense(result):
     assert found.notes == ["latency was measured on this machine"]
 
 
-def test_without_an_int8_share_nothing_is_called_int8(result):
-    final = result.final.model_copy(update={"int8_macs_share": None, "latency_ms_p50": None})
-    row = compare_result(result.model_copy(update={"final": final})).rows[-1]
-    assert row.label == "final"
-    assert row.speed_up is None
+def test_the_last_network_is_named_by_its_precision(result):
+    unknown = result.final.model_copy(update={"int8_macs_share": None, "latency_ms_p50": None})
+    assert compare_result(result.model_copy(update={"final": unknown})).rows[-1].label == "INT8"
+    assert compare_result(result.model_copy(update={"precision": "fp32"})).rows[-1].label == "FP32"
 
 
 def test_profiles_of_one_machine_are_compared(make_profile):

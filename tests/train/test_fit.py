@@ -75,6 +75,27 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> N
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 
+def test_dropout_does_not_keep_it_from_resuming(tmp_path: Path) -> None:
+    def student() -> Traced:
+        torch.manual_seed(0)
+        flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Dropout(0.5), torch.nn.Linear(3 * 12 * 12, 5))
+        return trace(flat, SHAPE)
+
+    data = _data()
+    whole = fit(student(), data, _plan(), None, silent).traced.module.state_dict()
+    fit(student(), data, _plan(epochs=1), None, silent)
+    torch.rand(3)  # another history of the global generator
+
+    def stop(_label: str, done: int, _total: int) -> None:
+        if done == 12:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(student(), data, _plan(), None, stop, tmp_path / "state.pt")
+    resumed = fit(student(), data, _plan(), None, silent, tmp_path / "state.pt").traced.module.state_dict()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+
+
 def test_the_best_epoch_is_kept_and_the_network_as_it_came_competes() -> None:
     data = _data()
     good = fit(_student(), data, _plan(epochs=8), None, silent)
