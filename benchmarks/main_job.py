@@ -4,7 +4,8 @@
     python benchmarks/main_job.py --data CIFAR_FOLDER --weights resnet20-cifar10-jpeg.safetensors --json FILE
 
 --quick runs the example, the Jetson bundle of it, and the start of the command line. CIFAR_FOLDER holds train/ and
-test/ with class folders.
+test/ with class folders. Seconds are those of all stages as the runs record them, so that runs kept with --runs can be
+gone on with, or shown again.
 """
 
 from __future__ import annotations
@@ -30,11 +31,13 @@ def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="CIFAR-10 as class folders")
     parser.add_argument("--weights", type=Path, help="ResNet-20's weights")
+    parser.add_argument("--runs", type=Path, help="keep the run directories here")
     asked = parser.parse_args()
     rows: list[dict[str, Any]] = []
     shows: list[Show] = []
-    with tempfile.TemporaryDirectory() as folder:
-        example(Path(folder), rows, shows)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = asked.runs or Path(temporary)
+        example(folder, rows, shows)
         if asked.data and asked.weights and not asked.quick:
             given = [
                 "resnet20",
@@ -47,20 +50,19 @@ def main() -> None:
                 "--epochs",
                 "3",
             ]
-            cifar(Path(folder), given, rows, shows)
-            jetson(Path(folder), [*given[:-1], "1"], rows, shows)
+            cifar(folder, given, rows, shows)
+            jetson(folder, [*given[:-1], "1"], rows, shows)
         else:
-            jetson(Path(folder), ["--epochs", "1", "--dense-epochs", "2"], rows, shows)
+            jetson(folder, ["--epochs", "1", "--dense-epochs", "2"], rows, shows)
     start(rows, shows)
     finish("main job", rows, shows, asked.json)
 
 
 def compress(run: Path, *options: str) -> tuple[dict[str, Any], float]:
-    """Run `edgeprune compress`; returns its result and the seconds it took."""
-    begin = time.perf_counter()
+    """Run `edgeprune compress`; returns its result and the seconds that its stages took."""
     subprocess.run([*COMMAND, "compress", *options, "-o", str(run), "--json"], check=True, stdout=subprocess.DEVNULL)
-    seconds = time.perf_counter() - begin
-    return json.loads((run / "result.json").read_text(encoding="utf-8")), seconds
+    result = json.loads((run / "result.json").read_text(encoding="utf-8"))
+    return result, sum(result["seconds"].values())
 
 
 def row(name: str, result: dict[str, Any], seconds: float) -> dict[str, Any]:

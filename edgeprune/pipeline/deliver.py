@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnx
 
 from edgeprune.engine.ort import open_model as open_onnx
@@ -73,7 +72,7 @@ def judge(work: Work, stages: Networks, exported: Stage) -> Stage:
             accuracy(network(stages.pruned).module, work.data.test, work.data.preprocessing, work.tick),
             _shipped_accuracy(work, exported.path / "final.onnx"),
         ]
-        latencies, notes = _latencies(work, exported.path, shape)
+        latencies, notes = _latencies(work, exported.path)
         shares, notes = _shares(work, exported.path, shape, notes)
         rows = {}
         for i, (name, stage) in enumerate(_three(stages)):
@@ -99,34 +98,29 @@ def _shipped_accuracy(work: Work, path: Path) -> Accuracy:
     return accuracy(runner.run, work.data.test, work.data.preprocessing, work.tick)
 
 
-def _latencies(work: Work, folder: Path, shape: tuple[int, ...]) -> tuple[list[float | None], list[str]]:
+def _latencies(work: Work, folder: Path) -> tuple[list[float | None], list[str]]:
     if work.target.runtime != "onnxruntime":
         return [None] * 3, [
             f"no latency: the engine is built on the device ({work.target.device}); profile the bundle there"
         ]
     host = probe()
     architecture = work.target.architecture
-    if architecture is not None and architecture.value != {"arm64": "aarch64"}.get(
-        platform.machine(), platform.machine()
-    ):
+    if architecture is not None and architecture.value != platform.machine():
         return [None] * 3, [f"no latency: this {platform.machine()} machine is no {work.target.device}"]
     notes = []
     different = mismatch(host, work.target)
     if different:
         notes.append(f"latency is of this {host.processor} ({host_target(host)}), no {work.target.name}: {different}")
     runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
-    x = np.zeros((1, *shape), dtype=np.float32) + _one_image(work)
-    measured = measure_interleaved(runners, x, SECONDS, work.tick)
+    x, _ = sample(work.data.train, work.data.preprocessing, 1, work.recipe.seed)
+    measured = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
     notes.append(f"latency: ONNX Runtime, batch 1, {runners[0].threads} threads, the three networks timed in turn")
     return [latency.p50 for latency in measured], notes
 
 
-def _one_image(work: Work) -> Any:
-    x, _ = sample(work.data.train, work.data.preprocessing, 1, work.recipe.seed)
-    return x.numpy()
-
-
 def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) -> tuple[list[float | None], list[str]]:
+    if work.recipe.precision == "fp32":
+        return [0.0] * 3, notes
     if work.target.runtime != "onnxruntime":
         narrow = lint_tensorrt(
             onnx.load(folder / "final.onnx"), work.target.channel_multiple.value, work.target.opset.value
