@@ -72,11 +72,11 @@ Keep = Annotated[
 Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
 Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
 QatEpochs = Annotated[
-    int | None, _option("Training in INT8. [default: a third of --epochs, at least 1]", _TRAINING, "--qat-epochs")
+    int | None, _option("Training in INT8. [default: two thirds of --epochs]", _TRAINING, "--qat-epochs")
 ]
 DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
 BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
-LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.01]", _TRAINING, "--learning-rate")]
+LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]
 Probes = Annotated[int | None, _option("Hutchinson probes at most. [default: 24]", _TRAINING, "--probes")]
 Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
 Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]

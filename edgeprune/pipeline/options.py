@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -49,6 +50,7 @@ EXAMPLE: dict[str, Any] = {
         "dense_learning_rate": 0.02,
         "epochs": 5,
         "qat_epochs": 2,
+        "qat_learning_rate": 2e-4,
         "learning_rate": 0.01,
         "batch_size": 64,
     },
@@ -103,7 +105,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         options, "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate"
     )
     if options["epochs"] is not None and options["qat_epochs"] is None:
-        training["qat_epochs"] = max(1, round(options["epochs"] / 3))
+        training["qat_epochs"] = math.ceil(options["epochs"] * 2 / 3)
     content: dict[str, Any] = {
         "schema": 1,
         "source": {name: value for name, value in source.items() if value is not None},

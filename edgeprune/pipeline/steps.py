@@ -82,7 +82,12 @@ def dense(work: Work) -> Stage:
             _write(folder / "history.json", fitted.history)
         save(move(traced, CPU), folder / NETWORK)
 
-    settings = [_dump(recipe.source), recipe.seed, _dump(recipe.training) if recipe.training.dense_epochs else None]
+    trains = recipe.training.dense_epochs > 0
+    settings = [
+        _dump(recipe.source),
+        recipe.seed,
+        _training(work, "epochs", "learning_rate", "qat_") if trains else None,
+    ]
     return work.run.stage(
         "dense", settings, [], make, work.data.fingerprint + (_content(mine) if mine else _named_files(recipe))
     )
@@ -167,7 +172,7 @@ def finetune(work: Work, before: Stage, pruned: Stage) -> Stage:
         save(move(fitted.traced, CPU), folder / NETWORK)
         _write(folder / "history.json", fitted.history)
 
-    return work.run.stage("finetune", [_dump(training), work.recipe.seed], [before, pruned], make)
+    return work.run.stage("finetune", [_training(work, "qat_", "dense_"), work.recipe.seed], [before, pruned], make)
 
 
 def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
@@ -190,7 +195,12 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
         save(freeze(move(fitted.traced, CPU)), folder / NETWORK)
         _write(folder / "history.json", fitted.history)
 
-    settings = [_dump(training), _dump(target), recipe.calibration_images, recipe.seed]
+    settings = [
+        _training(work, "epochs", "learning_rate", "dense_"),
+        _dump(target),
+        recipe.calibration_images,
+        recipe.seed,
+    ]
     return work.run.stage("quantize", settings, [before, tuned], make)
 
 
@@ -238,6 +248,12 @@ def _named_files(recipe: Recipe) -> str:
         if path is not None and path.is_file():
             hasher.update(path.read_bytes())
     return hasher.hexdigest()
+
+
+def _training(work: Work, *others: str) -> dict[str, Any]:
+    """The training settings without those (by how their names begin) that only concern other stages."""
+    settings = _dump(work.recipe.training)
+    return {name: value for name, value in settings.items() if not name.startswith(others)}
 
 
 def _content(traced: Traced) -> str:
