@@ -35,13 +35,14 @@ def layers(traced: Traced, shapes: Shapes | None = None) -> list[Layer]:
         if weight.op != "get_attr":
             continue
         out, kernel = shapes[node.name], shapes[weight.name]
-        # Each weight of a convolution meets every output position, of a linear layer every row.
+        # Each weight of a convolution meets every output position of every picture (a view can make several of one
+        # image), of a linear layer every row.
         if name == "linear":
             reuse = math.prod(out[:-1])
         elif "transpose" in name:
-            reuse = math.prod(shapes[node.args[0].name][2:])
+            reuse = out[0] * math.prod(shapes[node.args[0].name][2:])
         else:
-            reuse = math.prod(out[2:])
+            reuse = out[0] * math.prod(out[2:])
         found.append(Layer(node.name, str(weight.target), reuse, reuse * math.prod(kernel)))
     return found
 
