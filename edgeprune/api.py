@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from edgeprune.compact.apply import compact_soundly
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pipeline.compress import compress as run_chain
@@ -66,7 +67,7 @@ def compress(
 
 def prune(
     module: nn.Module,
-    example_inputs: Tensor,
+    example_inputs: Tensor | tuple[Tensor],
     *,
     macs: float | None = None,
     params: float | None = None,
@@ -103,7 +104,8 @@ def prune(
     """
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
-    traced = _traced(module, example_inputs)
+    example = _tensor(example_inputs)
+    traced = _traced(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
     matching = tuple(pattern for pattern in keep if any(fnmatchcase(name, pattern) for name in names))
     for pattern in set(keep) - set(matching):
@@ -123,13 +125,15 @@ def prune(
         left = ground.only(groups)
         return choose(left.groups, scores, left.cost, budget, limits)
 
-    done = compact_soundly(traced, ground.found, ground.groups, chosen, example_inputs[:8])
+    done = compact_soundly(traced, ground.found, ground.groups, chosen, example[:8].to(device_of(traced)))
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
     return Network.of(done.traced)
 
 
-def quantize(module: nn.Module, example_inputs: Tensor, calibration: Iterable[Tensor], target: str) -> Network:
+def quantize(
+    module: nn.Module, example_inputs: Tensor | tuple[Tensor], calibration: Iterable[Tensor], target: str
+) -> Network:
     """Fold BatchNorm and put fake quantizers in, as the target's runtime wants them.
 
     Args:
@@ -143,14 +147,18 @@ def quantize(module: nn.Module, example_inputs: Tensor, calibration: Iterable[Te
     """
     device = load_target(target)
     prepared = prepare(
-        _traced(module, example_inputs), device.activations.value, device.runtime, device.weight_bits.value, calibration
+        _traced(module, _tensor(example_inputs)),
+        device.activations.value,
+        device.runtime,
+        device.weight_bits.value,
+        calibration,
     )
     return Network.of(prepared)
 
 
 def export(
     module: nn.Module,
-    example_inputs: Tensor,
+    example_inputs: Tensor | tuple[Tensor],
     folder: str | Path,
     target: str,
     *,
@@ -170,12 +178,20 @@ def export(
         std: likewise.
     """
     shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std))
-    return ship(_traced(module, example_inputs), example_inputs, Path(folder), shipping)
+    example = _tensor(example_inputs)
+    return ship(_traced(module, example), example, Path(folder), shipping)
+
+
+def _tensor(example_inputs: Tensor | tuple[Tensor]) -> Tensor:
+    """The one tensor, also where it comes as the tuple that torch.export asks for."""
+    single = isinstance(example_inputs, tuple) and len(example_inputs) == 1
+    tensor = example_inputs[0] if single else example_inputs
+    if not isinstance(tensor, Tensor) or tensor.dim() < 2:
+        raise EdgepruneError("example_inputs must be one tensor with a batch axis, as torch.randn(1, 3, 224, 224).")
+    return tensor
 
 
 def _traced(module: nn.Module, example_inputs: Tensor) -> Traced:
-    if not isinstance(example_inputs, Tensor) or example_inputs.dim() < 2:
-        raise EdgepruneError("example_inputs must be one tensor with a batch axis, as torch.randn(1, 3, 224, 224).")
     if isinstance(module, Network):
         copy = deepcopy(module)
         copy.train(False)

@@ -13,35 +13,11 @@ from edgeprune.spec.recipe import METHOD_NAMES, Recipe
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
 
-OPTIONS = frozenset(
-    {
-        "model",
-        "data",
-        "target",
-        "method",
-        "macs",
-        "params",
-        "sparsity",
-        "epochs",
-        "qat_epochs",
-        "dense_epochs",
-        "weights",
-    }
-    | {
-        "image_size",
-        "mean",
-        "std",
-        "augment",
-        "keep",
-        "fp32",
-        "batch_size",
-        "learning_rate",
-        "probes",
-        "seed",
-        "device",
-    }
-    | {"recipe"}
-)
+OPTIONS = frozenset((
+    "model", "data", "weights", "image_size", "mean", "std", "augment",
+    "target", "method", "macs", "params", "sparsity", "keep", "fp32",
+    "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
+))  # fmt: skip
 
 EXAMPLE: dict[str, Any] = {
     "source": {"model": "resnet18", "data": "digits", "image_size": 32},
