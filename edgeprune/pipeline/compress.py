@@ -27,10 +27,6 @@ class Outcome:
     stages: tuple[Stage, ...]
     result: Result | None
 
-    @property
-    def seconds(self) -> dict[str, float]:
-        return {stage.name: stage.seconds for stage in self.stages}
-
 
 def compress(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
     """Run the whole chain in a run directory; what is done there already is not done again.

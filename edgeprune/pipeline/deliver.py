@@ -67,17 +67,17 @@ def judge(work: Work, stages: Networks, exported: Stage) -> Stage:
     def make(folder: Path) -> None:
         x = work.data.test.images.shape
         shape = (int(x[1]), int(x[2]), int(x[3]))
+        dense, pruned = network(stages.dense), network(stages.pruned)
         accuracies = [
-            accuracy(network(stages.dense).module, work.data.test, work.data.preprocessing, work.tick),
-            accuracy(network(stages.pruned).module, work.data.test, work.data.preprocessing, work.tick),
+            accuracy(dense.module, work.data.test, work.data.preprocessing, work.tick),
+            accuracy(pruned.module, work.data.test, work.data.preprocessing, work.tick),
             _shipped_accuracy(work, exported.path / "final.onnx"),
         ]
         latencies, notes = _latencies(work, exported.path)
         shares, notes = _shares(work, exported.path, shape, notes)
         rows = {}
-        for i, (name, stage) in enumerate(_three(stages)):
-            traced = network(stage)
-            weights = network(stages.pruned) if name == "final" else traced
+        # Folding and quantizers change no layer: the final network counts as the pruned one.
+        for i, (name, weights) in enumerate((("dense", dense), ("pruned", pruned), ("final", pruned))):
             rows[name] = Stats(
                 accuracy=accuracies[i].value,
                 accuracy_se=accuracies[i].standard_error,
