@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -81,7 +80,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         options, "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate"
     )
     if options["epochs"] is not None and options["qat_epochs"] is None:
-        training["qat_epochs"] = math.ceil(options["epochs"] * 2 / 3)
+        training["qat_epochs"] = options["epochs"]
     content: dict[str, Any] = {
         "schema": 1,
         "source": {name: value for name, value in source.items() if value is not None},
