@@ -26,8 +26,9 @@ from edgeprune.pipeline.compress import compress as run_chain
 from edgeprune.pipeline.options import default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
-from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.budget import choose
 from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.quantization.qat import prepare
@@ -121,9 +122,9 @@ def prune(
     scores = METHODS[method](traced.module, ground.groups, found)
     budget, limits = _budget(macs, params, sparsity), Limits(multiple, max_layer_sparsity)
 
-    def chosen(groups: list[Group]) -> Cuts:
-        left = ground.only(groups)
-        return choose(left.groups, scores, left.cost, budget, limits)
+    def chosen(free: list[Group]) -> Cuts:
+        whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
+        return choose(ground.groups, scores, ground.cost, budget, limits, whole)
 
     done = compact_soundly(traced, ground.found, ground.groups, chosen, example[:8].to(device_of(traced)))
     for name, why in done.refused.items():

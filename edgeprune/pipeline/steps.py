@@ -18,15 +18,18 @@ from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
 from edgeprune.model.data import Data
 from edgeprune.model.device import move, pick_device
+from edgeprune.model.groups import Group
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
 from edgeprune.pipeline.folder import RunFolder, Stage
 from edgeprune.progress import Tick
 from edgeprune.pruning import hap
-from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.budget import choose
 from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import Prunable, prunable
+from edgeprune.pruning.score import Scores
 from edgeprune.quantization.fake import observe
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
@@ -106,7 +109,7 @@ def curvature(work: Work, before: Stage) -> Stage | None:
 
         def settled(found: Curvature) -> bool:
             scores = METHODS[recipe.method](traced.module, ground.groups, found)
-            kept = {name: count for name, (count, _) in _choose(work, ground, scores).kept.items()}
+            kept = {name: count for name, (count, _) in _choose(work, ground, scores, ground.groups).kept.items()}
             return hap.certain_share(scores, kept, recipe.curvature.confidence) >= recipe.curvature.settled
 
         found = channel_traces(
@@ -138,7 +141,7 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
         work.tick("compacting", 0, 1)
         done = compact_soundly(
-            traced, ground.found, ground.groups, lambda groups: _choose(work, ground.only(groups), scores), x
+            traced, ground.found, ground.groups, lambda groups: _choose(work, ground, scores, groups), x
         )
         work.tick("compacting", 1, 1)
         save(done.traced, folder / NETWORK)
@@ -204,10 +207,11 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
     return work.run.stage("quantize", settings, [before, tuned], make)
 
 
-def _choose(work: Work, ground: Prunable, scores: Any) -> Cuts:
+def _choose(work: Work, ground: Prunable, scores: Scores, free: list[Group]) -> Cuts:
     recipe = work.recipe
+    whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
     limits = Limits(work.target.channel_multiple.value, recipe.max_layer_sparsity)
-    return choose(ground.groups, scores, ground.cost, recipe.budget, limits)
+    return choose(ground.groups, scores, ground.cost, recipe.budget, limits, whole)
 
 
 def _cutting(work: Work) -> list[Any]:

@@ -19,10 +19,6 @@ class Prunable:
     groups: list[Group]
     cost: Cost
 
-    def only(self, groups: list[Group]) -> Prunable:
-        """The same ground with some of its groups left whole."""
-        return Prunable(self.found, groups, self.cost.only([self.groups.index(group) for group in groups]))
-
     @property
     def weights(self) -> list[str]:
         """The weights whose output channels may be cut, in graph order."""

@@ -12,7 +12,8 @@ from edgeprune.compact.apply import compact
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.count import macs, params
 from edgeprune.model.traced import trace
-from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.budget import choose
+from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import prunable
 from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import Budget
