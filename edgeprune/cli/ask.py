@@ -62,9 +62,42 @@ TargetName = Annotated[
     ),
 ]
 Method = Annotated[str | None, _option("hap or magnitude. [default: hap]", _BUDGET, "--method")]
-Macs = Annotated[float | None, _option("Share of the multiply-adds that may stay. [default: 0.5]", _BUDGET, "--macs")]
+Macs = Annotated[
+    float | None,
+    _option("Share of the multiply-adds that may stay; several limits may be given. [default: 0.5]", _BUDGET, "--macs"),
+]
 Params = Annotated[float | None, _option("Share of the parameters that may stay.", _BUDGET, "--params")]
 Sparsity = Annotated[float | None, _option("Share of the channels that must go.", _BUDGET, "--sparsity")]
+SizeMb = Annotated[
+    float | None,
+    _option("Megabytes (1e6) of weights, in the precision that ships.", _BUDGET, "--size-mb", metavar="MB"),
+]
+MemoryMb = Annotated[
+    float | None,
+    _option("Megabytes of activations alive at once, batch 1.", _BUDGET, "--memory-mb", metavar="MB"),
+]
+LatencyMs = Annotated[
+    float | None,
+    _option(
+        "Milliseconds per image, by a profile of the target, else estimated.", _BUDGET, "--latency-ms", metavar="MS"
+    ),
+]
+LatencyProfile = Annotated[
+    Path | None,
+    _option("Profile with layer times, for --latency-ms.", _BUDGET, "--latency-profile", metavar="FILE"),
+]
+MaxDrop = Annotated[
+    float | None,
+    _option(
+        "Search the smallest network that loses at most this share of validation accuracy: 0.01 is one point.",
+        _BUDGET,
+        "--max-drop",
+    ),
+]
+Trials = Annotated[int | None, _option("Budgets that --max-drop tries. [default: 5]", _BUDGET, "--trials")]
+TrialEpochs = Annotated[
+    int | None, _option("Fine-tuning of each trial. [default: 1]", _BUDGET, "--trial-epochs", metavar="EPOCHS")
+]
 Keep = Annotated[
     list[str] | None,
     _option("Pattern of layer names never cut; may be repeated.", _BUDGET, "--keep", metavar="PATTERN"),
@@ -97,6 +130,13 @@ def _options(
     macs: Macs = None,
     params: Params = None,
     sparsity: Sparsity = None,
+    size_mb: SizeMb = None,
+    memory_mb: MemoryMb = None,
+    latency_ms: LatencyMs = None,
+    latency_profile: LatencyProfile = None,
+    max_drop: MaxDrop = None,
+    trials: Trials = None,
+    trial_epochs: TrialEpochs = None,
     epochs: Epochs = None,
     qat_epochs: QatEpochs = None,
     dense_epochs: DenseEpochs = None,

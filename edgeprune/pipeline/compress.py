@@ -50,7 +50,7 @@ def quantize(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
 def _pruned(work: Work) -> list[Stage]:
     dense = steps.dense(work)
     scored = steps.curvature(work, dense)
-    pruned = steps.prune(work, dense, scored)
+    pruned = steps.prune(work, dense, scored, work.recipe.budget)
     tuned = steps.finetune(work, dense, pruned)
     return [stage for stage in (dense, scored, pruned, tuned) if stage is not None]
 

@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -24,7 +23,8 @@ from edgeprune.model.evaluate import Accuracy, accuracy
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
-from edgeprune.spec.result import Result, Stats
+from edgeprune.spec.recipe import SHARES
+from edgeprune.spec.result import Reached, Result, Stats
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -137,7 +137,8 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
     recipe = work.recipe
-    notes = [*_skipped(work), *_refused(stages), *_reached(work, figures["rows"]), *figures["notes"]]
+    budget = _budget(work, stages)
+    notes = [*_skipped(work), *_refused(stages), *_reached(work, budget), *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -149,6 +150,7 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
             "seed": recipe.seed,
             "precision": recipe.precision,
             **figures["rows"],
+            "budget": budget,
             "seconds": seconds,
             "notes": notes,
         }
@@ -184,16 +186,38 @@ def _skipped(work: Work) -> list[str]:
     return [f"{len(skipped)} unreadable {images} skipped, the first: {skipped[0]}"] if skipped else []
 
 
-def _reached(work: Work, rows: dict[str, Any]) -> list[str]:
-    """A budget that the channel multiple kept from being used up."""
-    budget = work.recipe.budget
-    if budget.kind == "sparsity":
-        return []
-    reached = rows["pruned"][budget.kind] / rows["dense"][budget.kind]
-    if reached >= 0.9 * budget.value:
-        return []
-    multiple = work.target.channel_multiple.value
-    return [f"--{budget.kind} {budget.value:g} asked, {reached:.2f} reached: widths are cut in multiples of {multiple}"]
+def _budget(work: Work, stages: Networks) -> dict[str, Reached]:
+    report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
+    return {
+        name: Reached(asked=limit, reached=report["reached"][name], source=_source(work, name, report["latency_from"]))
+        for name, limit in report["budget"].items()
+    }
+
+
+def _source(work: Work, name: str, latency_from: str | None) -> str:
+    """What an absolute limit was counted by."""
+    width = work.recipe.precision.upper()
+    return {
+        "size_mb": f"the weights in {width}",
+        "memory_mb": f"the activations in {width}, by the exported graph",
+        "latency_ms": latency_from or "",
+    }.get(name, "the exported graph")
+
+
+def _reached(work: Work, budget: dict[str, Reached]) -> list[str]:
+    """Where the limits were met: every absolute one, and a share that was not used up."""
+    notes = []
+    for name, found in budget.items():
+        option = f"--{name.replace('_', '-')}"
+        left = 1 - found.asked if name == "sparsity" else found.asked
+        used = 1 - found.reached if name == "sparsity" else found.reached
+        if name not in SHARES:
+            notes.append(f"{option} {found.asked:g}: {found.reached:.3g} reached, by {found.source}")
+        elif used < 0.99 * left:
+            why = f"widths are cut in multiples of {work.target.channel_multiple.value}"
+            held = why if len(budget) == 1 else "the other limits hold"
+            notes.append(f"{option} {found.asked:g} asked, {found.reached:.3f} reached: {held}")
+    return notes
 
 
 def _refused(stages: Networks) -> list[str]:

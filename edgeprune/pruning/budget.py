@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import math
 
+import torch
+
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group
 from edgeprune.pruning.cost import Cost
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.exact import solve_exactly
-from edgeprune.pruning.greedy import Bound, solve
-from edgeprune.pruning.levels import Limits, levels
+from edgeprune.pruning.greedy import Bound, holds, solve
+from edgeprune.pruning.levels import Levels, Limits, levels
 from edgeprune.pruning.quantity import Counts, value
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.recipe import SHARES, Budget, LimitName
+
+UNITS = {"size_mb": 1e6, "memory_mb": 1e6, "latency_ms": 1.0}
+"""What an absolute limit's unit is in that of its quantity."""
 
 
 def choose(
@@ -30,12 +35,8 @@ def choose(
         EdgepruneError: the budget cannot be met; the text says what can.
     """
     table = levels(groups, scores, limits, whole)
-    quantity = cost.quantities[budget.kind]
-    allowed = 1 - budget.value if budget.kind == "sparsity" else budget.value
-    dense, smallest = value(quantity, cost.units), value(quantity, table.counts(table.last))
-    bounds = [Bound(quantity, allowed * dense)]
-    if smallest > allowed * dense:
-        raise EdgepruneError(_unreachable(budget, smallest / dense))
+    bounds = _bounds(cost, budget)
+    _refuse(table, cost, budget)
     level = solve_exactly(table, bounds)
     if level is None:
         level = solve(table, bounds)
@@ -47,22 +48,73 @@ def choose(
     return Cuts(
         frozenset(units),
         {group.name: (int(count), len(group.units)) for group, count in zip(groups, kept, strict=True)},
-        _reached(cost, kept),
+        reached(cost, kept),
     )
 
 
-def _reached(cost: Cost, kept: Counts) -> dict[str, float]:
-    shares = {kind: value(quantity, kept) / value(quantity, cost.units) for kind, quantity in cost.quantities.items()}
-    return {**shares, "sparsity": 1 - shares["sparsity"]}
+def reached(cost: Cost, kept: Counts) -> dict[str, float]:
+    """Limit name -> what a choice reaches, in the limit's unit."""
+    found = {}
+    for name, quantity in cost.quantities.items():
+        whole = value(quantity, cost.units) if name in SHARES else UNITS[name]
+        share = value(quantity, kept) / whole
+        found[name] = 1 - share if name == "sparsity" else share
+    return found
 
 
-def _unreachable(budget: Budget, smallest: float) -> str:
-    if budget.kind == "sparsity":
-        return (
-            f"--sparsity {budget.value:g} cannot be met: at most {1 - smallest:.3f} of the channels can go. "
-            "Ask for less, or keep fewer layers."
-        )
-    return (
-        f"--{budget.kind} {budget.value:g} cannot be met: {smallest:.3f} is the least that can be reached. "
-        f"Ask for --{budget.kind} {math.ceil(smallest * 1000) / 1000:g} or more, or keep fewer layers."
-    )
+def smallest(groups: list[Group], cost: Cost, limits: Limits) -> dict[str, float]:
+    """What the narrowest network reaches, as `reached` says it."""
+    table = _unscored(groups, limits)
+    return reached(cost, table.counts(table.last))
+
+
+def check(groups: list[Group], cost: Cost, budget: Budget, limits: Limits) -> None:
+    """Refuse what `choose` would refuse, before there are scores.
+
+    Raises:
+        EdgepruneError: the budget cannot be met; the text says what can.
+    """
+    _refuse(_unscored(groups, limits), cost, budget)
+
+
+def _unscored(groups: list[Group], limits: Limits) -> Levels:
+    return levels(groups, Scores({group.name: torch.zeros(len(group.units)) for group in groups}), limits)
+
+
+def _refuse(table: Levels, cost: Cost, budget: Budget) -> None:
+    narrowest = table.counts(table.last)
+    bounds = zip(budget.limits, _bounds(cost, budget), strict=True)
+    failing = [name for name, bound in bounds if not holds([bound], narrowest)]
+    if failing:
+        raise EdgepruneError(_unreachable(budget, reached(cost, narrowest), failing))
+
+
+def _bounds(cost: Cost, budget: Budget) -> list[Bound]:
+    return [_bound(cost, name, limit) for name, limit in budget.limits.items()]
+
+
+def _bound(cost: Cost, name: LimitName, limit: float) -> Bound:
+    quantity = cost.quantities[name]
+    if name not in SHARES:
+        return Bound(quantity, limit * UNITS[name])
+    return Bound(quantity, (1 - limit if name == "sparsity" else limit) * value(quantity, cost.units))
+
+
+def _unreachable(budget: Budget, least: dict[str, float], failing: list[LimitName]) -> str:
+    said, better = [], []
+    for name in failing:
+        option, limit = f"--{name.replace('_', '-')}", budget.limits[name]
+        if name == "sparsity":
+            most = math.floor(least[name] * 1000) / 1000
+            said.append(f"{option} {limit:g} cannot be met: at most {most:.3f} of the channels can go")
+            better.append(f"{option} {most:g} or less")
+        else:
+            said.append(f"{option} {limit:g} cannot be met: {least[name]:.3g} is the least that can be reached")
+            better.append(f"{option} {_rounded_up(least[name]):g} or more")
+    return f"{'; '.join(said)}. Ask for {' and '.join(better)}, or keep fewer layers."
+
+
+def _rounded_up(number: float) -> float:
+    """The next number with three digits."""
+    digit = 10.0 ** (math.floor(math.log10(number)) - 2)
+    return math.ceil(number / digit) * digit

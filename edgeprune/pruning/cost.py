@@ -19,12 +19,15 @@ Row = tuple[dict[int, int], dict[int, dict[int, int]]]
 
 @dataclass(frozen=True)
 class Cost:
-    """`quantities`: budget kind -> quantity, channels under `sparsity`; `units`: `[groups]`, of the whole network."""
+    """`quantities`: limit name -> quantity, `sparsity` being the channels, `size_mb` and `memory_mb` in bytes."""
 
     quantities: dict[str, Quantity]
     units: Counts
+    """`[groups]`, of the whole network."""
     parameters: Products
     """One row per parameter, in the module's order."""
+    latency_from: str | None = None
+    """What the milliseconds come from, in words; None where there are none."""
 
     def macs(self, kept: Counts) -> float:
         return value(self.quantities["macs"], kept)
@@ -51,7 +54,7 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     units = np.array([len(group.units) for group in groups], dtype=np.int64)
     weights = [*rows.values()]
     sizes = products(weights, units)
-    outputs = [_axis(rows[name], 0) for name in rows if name in found.weights]
+    outputs = [_axis(row, output_axis(found, name)) for name, row in rows.items() if name in found.weights]
     reuse = np.array([uses.get(name, 0) for name in rows], dtype=np.float64)
     return Cost(
         {
@@ -91,6 +94,11 @@ def total(lines: Products, parts: Iterable[np.ndarray] | None = None) -> Affine:
     slope = np.zeros((len(lines.scale), lines.groups))
     np.add.at(slope, (lines.row, lines.group), lines.scale[lines.row] * lines.width[:, 0])
     return Affine(weights @ (lines.scale * lines.fixed[:, 0]), weights @ slope)
+
+
+def output_axis(found: Provenance, weight: str) -> int:  # noqa: ARG001
+    """The axis of a layer's weight along which its output channels lie."""
+    return 0
 
 
 def _axis(row: Row, axis: int) -> Row:

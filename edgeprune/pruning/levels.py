@@ -9,19 +9,24 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeprune.model.groups import Group
+from edgeprune.pruning.layer_rules import owner, rule_of
 from edgeprune.pruning.quantity import Counts, Floats
 from edgeprune.pruning.score import Scores
+from edgeprune.spec.recipe import LayerRule
 
 
 @dataclass(frozen=True)
 class Limits:
-    """`multiple`: widths are cut to multiples of it. `max_sparsity`: largest share of a group that may go."""
+    """`multiple`: widths are cut to multiples of it. `max_sparsity`: largest share of a group that may go.
+
+    `rules` say otherwise for the layers that they match; where layers share a group, the strictest holds.
+    """
 
     multiple: int
     max_sparsity: float
+    rules: tuple[LayerRule, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -49,7 +54,7 @@ def levels(groups: list[Group], scores: Scores, limits: Limits, whole: frozenset
     return table(ladders, ascending)
 
 
-def table(ladders: list[NDArray[np.int64]], ascending: list[Floats]) -> Levels:
+def table(ladders: list[Counts], ascending: list[Floats]) -> Levels:
     """The table of kept counts, descending, of groups with these scores per unit, ascending."""
     longest = max(len(ladder) for ladder in ladders)
     kept = np.stack([np.pad(ladder, (0, longest - len(ladder)), mode="edge") for ladder in ladders])
@@ -60,27 +65,28 @@ def table(ladders: list[NDArray[np.int64]], ascending: list[Floats]) -> Levels:
     return Levels(kept, np.stack(lost), np.array([len(ladder) - 1 for ladder in ladders]))
 
 
-def _ladder(group: Group, limits: Limits) -> NDArray[np.int64]:
-    total = len(group.units)
-    step = _step(group, limits.multiple)
-    floor = max(1, math.ceil(total * (1 - limits.max_sparsity)))
+def _ladder(group: Group, limits: Limits) -> Counts:
+    total, step, floor = len(group.units), 1, 1
+    for weight in group.producers:
+        rule = rule_of(owner(weight), limits.rules)
+        width = output_width(group, weight)
+        own = rule.multiple if rule and rule.multiple else _multiple(limits.multiple, width * total)
+        step = math.lcm(step, own // math.gcd(own, width))
+        sparsity = limits.max_sparsity if rule is None or rule.max_sparsity is None else rule.max_sparsity
+        channels = rule.min_channels if rule and rule.min_channels else 1
+        # The nearest float to a share can be a hair above it: 20 * (1 - 0.95) is 1.0000000000000009.
+        floor = max(floor, math.ceil(total * (1 - sparsity) - 1e-9), math.ceil(channels / width))
     lower = [n for n in range(total - total % step, 0, -step) if floor <= n < total]
     return np.array([total, *lower], dtype=np.int64)
 
 
-def _step(group: Group, multiple: int) -> int:
-    """The fewest units whose channels are a multiple on every layer's output axis that holds the group.
+def _multiple(multiple: int, channels: int) -> int:
+    """The multiple that a layer is cut by.
 
-    A group no wider than the multiple could not be cut at all; it is cut by half the multiple, but not below
+    A layer no wider than the multiple could not be cut at all; it is cut by half the multiple, but not below
     8 channels, under which no runtime's INT8 kernels go.
     """
-    step = 1
-    for weight in group.producers:
-        width = output_width(group, weight)
-        narrow = width * len(group.units) <= multiple
-        own = max(min(8, multiple), multiple // 2) if narrow else multiple
-        step = math.lcm(step, own // math.gcd(own, width))
-    return step
+    return max(min(8, multiple), multiple // 2) if channels <= multiple else multiple
 
 
 def output_width(group: Group, weight: str) -> int:

@@ -22,6 +22,15 @@ class Stats(Strict):
     int8_macs_share: float | None
 
 
+class Reached(Strict):
+    """One limit of the budget, in its own unit."""
+
+    asked: float
+    reached: float
+    source: str
+    """What it was counted by: milliseconds come from a measured profile or from a roofline."""
+
+
 class Result(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
     model: str
@@ -33,6 +42,8 @@ class Result(Strict):
     dense: Stats
     pruned: Stats
     final: Stats
+    budget: dict[str, Reached] = Field(default_factory=dict)
+    """By the names of the recipe's limits; of the pruned network."""
     seconds: dict[str, float]
     notes: list[str]
     """What a reader must know beside the figures: what was measured where, what was not, and why."""

@@ -29,7 +29,7 @@ def _random_scores(ground, seed: int) -> Scores:
 def test_the_cost_model_says_what_the_compacted_network_has(name: str) -> None:
     traced = trace(build(name), SHAPE)
     ground = prunable(traced, ())
-    cuts = choose(ground.groups, _random_scores(ground, 1), ground.cost, Budget(value=0.6), Limits(2, 0.9))
+    cuts = choose(ground.groups, _random_scores(ground, 1), ground.cost, Budget(macs=0.6), Limits(2, 0.9))
     thin, _ = compact(traced, ground.found, cuts.units, torch.randn(2, *SHAPE))
     assert macs(thin) / macs(traced) == pytest.approx(cuts.reached["macs"])
     assert params(thin) / params(traced) == pytest.approx(cuts.reached["params"])
@@ -41,7 +41,7 @@ def test_the_solver_comes_close_to_the_best_of_all_choices(kind: str) -> None:
     ground = prunable(trace(build("Residual"), SHAPE), ())
     for seed in range(5):
         scores = _random_scores(ground, seed)
-        limits, budget = Limits(4, 0.95), Budget(kind=kind, value=0.5)
+        limits, budget = Limits(4, 0.95), Budget(**{kind: 0.5})
         cuts = choose(ground.groups, scores, ground.cost, budget, limits)
         values = [scores.value[g.name].sort(descending=True).values for g in ground.groups]
         measure = {"macs": ground.cost.macs, "params": ground.cost.params, "sparsity": ground.cost.channels}[kind]
@@ -56,7 +56,7 @@ def test_the_solver_comes_close_to_the_best_of_all_choices(kind: str) -> None:
 def test_widths_are_multiples_and_the_lowest_scores_go() -> None:
     ground = prunable(trace(build("Grouped"), SHAPE), ())
     scores = _random_scores(ground, 3)
-    cuts = choose(ground.groups, scores, ground.cost, Budget(value=0.6), Limits(8, 0.95))
+    cuts = choose(ground.groups, scores, ground.cost, Budget(macs=0.6), Limits(8, 0.95))
     for group in ground.groups:
         kept, total = cuts.kept[group.name]
         for weight in group.producers:
@@ -71,11 +71,9 @@ def test_widths_are_multiples_and_the_lowest_scores_go() -> None:
 def test_a_budget_out_of_reach_says_what_can_be_reached() -> None:
     ground = prunable(trace(build("Residual"), SHAPE), ())
     with pytest.raises(EdgepruneError, match=r"--macs 0.01 cannot be met: (0\.\d+) is the least"):
-        choose(ground.groups, _random_scores(ground, 0), ground.cost, Budget(value=0.01), Limits(8, 0.5))
+        choose(ground.groups, _random_scores(ground, 0), ground.cost, Budget(macs=0.01), Limits(8, 0.5))
     with pytest.raises(EdgepruneError, match=r"--sparsity 0.99 cannot be met: at most 0\.\d+ of the channels"):
-        choose(
-            ground.groups, _random_scores(ground, 0), ground.cost, Budget(kind="sparsity", value=0.99), Limits(8, 0.5)
-        )
+        choose(ground.groups, _random_scores(ground, 0), ground.cost, Budget(sparsity=0.99), Limits(8, 0.5))
 
 
 def test_nothing_to_cut_says_why() -> None:
