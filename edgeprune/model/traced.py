@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.constants import fold_constants
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.functional import functionalise
 from edgeprune.model.quiet import quiet
@@ -71,7 +72,7 @@ def _trace_in_eval(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
         raise EdgepruneError(
             f"the model returns {type(output).__name__}, not one tensor. Wrap it so that it returns the logits."
         )
-    traced = Traced(_graph(_export(module, example)), input_shape)
+    traced = Traced(fold_constants(_graph(_export(module, example))), input_shape)
     _check_same(module, traced)
     return traced
 

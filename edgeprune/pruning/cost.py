@@ -54,7 +54,7 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     units = np.array([len(group.units) for group in groups], dtype=np.int64)
     weights = [*rows.values()]
     sizes = products(weights, units)
-    outputs = [_axis(row, output_axis(found, name)) for name, row in rows.items() if name in found.weights]
+    outputs = [_axis(rows[name], axis) for name, axis in found.weights.items() if name in rows]
     reuse = np.array([uses.get(name, 0) for name in rows], dtype=np.float64)
     return Cost(
         {
@@ -94,11 +94,6 @@ def total(lines: Products, parts: Iterable[np.ndarray] | None = None) -> Affine:
     slope = np.zeros((len(lines.scale), lines.groups))
     np.add.at(slope, (lines.row, lines.group), lines.scale[lines.row] * lines.width[:, 0])
     return Affine(weights @ (lines.scale * lines.fixed[:, 0]), weights @ slope)
-
-
-def output_axis(found: Provenance, weight: str) -> int:  # noqa: ARG001
-    """The axis of a layer's weight along which its output channels lie."""
-    return 0
 
 
 def _axis(row: Row, axis: int) -> Row:

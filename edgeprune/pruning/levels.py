@@ -69,7 +69,7 @@ def _ladder(group: Group, limits: Limits) -> Counts:
     total, step, floor = len(group.units), 1, 1
     for weight in group.producers:
         rule = rule_of(owner(weight), limits.rules)
-        width = output_width(group, weight)
+        width = group.out_width(weight)
         own = rule.multiple if rule and rule.multiple else _multiple(limits.multiple, width * total)
         step = math.lcm(step, own // math.gcd(own, width))
         sparsity = limits.max_sparsity if rule is None or rule.max_sparsity is None else rule.max_sparsity
@@ -87,8 +87,3 @@ def _multiple(multiple: int, channels: int) -> int:
     8 channels, under which no runtime's INT8 kernels go.
     """
     return max(min(8, multiple), multiple // 2) if channels <= multiple else multiple
-
-
-def output_width(group: Group, weight: str) -> int:
-    """How many output channels of a layer one unit is."""
-    return group.width((weight, 0))

@@ -19,6 +19,7 @@ from torch import fx
 
 from edgeprune.model.groups import Group
 from edgeprune.model.labels import FROZEN
+from edgeprune.model.operators import name_of
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.quantity import Affine, Floats
@@ -38,7 +39,7 @@ def weight_bytes(traced: Traced, names: list[str], precision: str) -> Floats:
     """Bytes per element of each named parameter in the file that ships."""
     found = dict.fromkeys(names, FLOAT_BYTES)
     for node in traced.module.graph.nodes:
-        operator, stored = operator_name(node), [_stored(argument) for argument in node.args[:3]]
+        operator, stored = name_of(node), [_stored(argument) for argument in node.args[:3]]
         if operator in QUANTIZED and stored[1] in found:
             found[stored[1]] = WIDTH_BYTES[precision]
         elif operator == "batch_norm" and _folds(before := node.args[0]):
@@ -86,13 +87,8 @@ def activations(found: Provenance, groups: list[Group]) -> dict[str, tuple[float
     return sizes
 
 
-def operator_name(node: fx.Node) -> str:
-    """`conv2d` of `aten.conv2d.default`; the target itself where it is no ATen operator."""
-    return str(getattr(node.target, "__name__", node.target)).split(".")[0]
-
-
 def _folds(layer: Any) -> bool:
-    return isinstance(layer, fx.Node) and operator_name(layer) in QUANTIZED and len(layer.users) == 1
+    return isinstance(layer, fx.Node) and name_of(layer) in QUANTIZED and len(layer.users) == 1
 
 
 def _stored(argument: Any) -> str:
@@ -110,9 +106,9 @@ def _places(graph: fx.Graph, found: Provenance) -> dict[fx.Node, fx.Node]:
             continue
         place = node
         operands = [argument for argument in node.all_input_nodes if argument in places]
-        if operator_name(node) in _STAYS and operands:
+        if name_of(node) in _STAYS and operands:
             place = places[operands[0]]
-        elif operator_name(node) in _IN_PLACE:
+        elif name_of(node) in _IN_PLACE:
             shape = found.shapes[node.name]
             dying = [o for o in operands if found.shapes[o.name] == shape and last[places[o]] == order[node]]
             place = places[dying[0]] if dying else node

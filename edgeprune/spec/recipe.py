@@ -12,6 +12,7 @@ from edgeprune.spec.strict import Strict
 
 MethodName = Literal["hap", "magnitude"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
+AttentionCut = Literal["dims", "heads"]
 LimitName = Literal["macs", "params", "sparsity", "size_mb", "memory_mb", "latency_ms"]
 LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 SHARES: frozenset[LimitName] = frozenset({"macs", "params", "sparsity"})
