@@ -35,12 +35,26 @@ def fold_constants(module: fx.GraphModule) -> fx.GraphModule:
             folded = module.graph.get_attr(name)
         folded.meta = {key: node.meta[key] for key in ("val", "tensor_meta") if key in node.meta}
         node.replace_all_uses_with(folded)
-    if roots:
-        module.graph.eliminate_dead_code()
-        _drop_unread(module, {source for node in roots for source in sources[node]} - names)
-        module.graph.lint()
-        module.recompile()
+    module.graph.eliminate_dead_code()
+    _drop_unread(module, {source for node in roots for source in sources[node]} - names)
+    _give_each_its_own(module)
+    module.graph.lint()
+    module.recompile()
     return module
+
+
+def _give_each_its_own(module: fx.GraphModule) -> None:
+    """Copy a buffer for every reader: blocks that look at one position table need not be cut alike for it."""
+    trained = {name for name, _ in module.named_parameters()}
+    for node in [n for n in module.graph.nodes if n.op == "get_attr" and str(n.target) not in trained]:
+        value = attribute(module, str(node.target))
+        for reader in list(node.users)[1:] if value.is_floating_point() and value.numel() > 1 else ():
+            name = free_name(module, str(node.target))
+            set_attribute(module, name, value.clone())
+            with module.graph.inserting_before(reader):
+                own = module.graph.get_attr(name)
+            own.meta = dict(node.meta)
+            reader.replace_input_with(node, own)
 
 
 def _constant_values(module: fx.GraphModule) -> dict[fx.Node, Tensor]:

@@ -23,6 +23,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.model.constants import fold_constants
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.functional import functionalise
+from edgeprune.model.inline import inline_regions
 from edgeprune.model.quiet import quiet
 
 
@@ -93,7 +94,7 @@ def _check_same(module: nn.Module, traced: Traced) -> None:
 def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
-    return functionalise(module)
+    return functionalise(inline_regions(module))
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

@@ -7,7 +7,8 @@ along one of its axes:
 - dims: the scores belong to no channel, and q, k, v lose the same dims in every head;
 - heads: all dims of a head are one channel, and so are its scores, its biases, and its values.
 
-Where both other axes carry channels (channel attention, `q' k` over tokens), only whole heads are left to cut.
+Where both other axes carry channels (channel attention, `q' k` over tokens), only whole heads are left to cut; of a
+product without heads one side stays whole.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _contracted(flow: Flow, left: Tensor, right: Tensor) -> Tensor | None:
     inner = flow.labels.tie(torch.cat([left.transpose(1, 2), right], 2).flatten(0, 1)).view(left.shape[0], -1)
     if len(inner) == 1:
         return None
-    if flow.attention == "heads":
+    if flow.attention == "heads" or not _varies(flow, inner, 1):
         return flow.labels.tie(inner)
     flow.labels.tie(inner.T)
     return None
@@ -82,8 +83,11 @@ def _contracted(flow: Flow, left: Tensor, right: Tensor) -> Tensor | None:
 def _outer(flow: Flow, rows: Tensor, columns: Tensor) -> tuple[Tensor | None, Tensor]:
     """Labels of the product's rows `[batch, m]` or, where the rows carry no channels, of its columns `[batch, n]`."""
     by_row, by_column = _varies(flow, rows, 1), _varies(flow, columns, 1)
-    if by_row and by_column:
+    if by_row and by_column and len(rows) > 1:
         return flow.labels.tie(torch.cat([rows, columns], 1))[:, None], columns
+    if by_row and by_column:  # no heads to cut: the shorter side stays whole
+        by_row = rows.shape[1] >= columns.shape[1]
+        flow.labels.freeze(columns if by_row else rows)
     if by_row:
         return _beside(flow, columns[:, 0], rows), columns
     if by_column:

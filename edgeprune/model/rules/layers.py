@@ -63,16 +63,32 @@ def linear(flow: Flow, node: fx.Node) -> Any:
     x, weight = given["input"], given["weight"]
     if weight.op != "get_attr":
         return flow.freeze(node, "the linear layer's weight depends on the image")
-    flow.bind(weight, 1, flow.channels(flow.value(x), -1))
+    labels = flow.value(x)
+    if _mixes_positions(flow, labels, -1):
+        return labels.narrow(-1, 0, 1).expand(flow.shapes[node.name])
+    flow.bind(weight, 1, flow.channels(labels, -1))
     outgoing = flow.bind(weight, 0, flow.outputs(weight, 0, flow.tensor(str(weight.target)).shape[0]))
     flow.bind(given["bias"], 0, outgoing)
     return spread(outgoing, flow.shapes[node.name], -1)
 
 
+def _mixes_positions(flow: Flow, labels: Tensor, axis: int) -> bool:
+    """Whether a layer contracts positions while channels lie along another axis, as in MLP-Mixer's token mixing.
+
+    A tensor can be cut along one axis; the channels stay free, so the layer's outputs, being positions, stay whole.
+    """
+    found = flow.labels.find(collapse(labels)).movedim(axis, -1)
+    varies = found.shape[-1] > 1 and bool((found != found[..., :1]).any())
+    return not varies and found.numel() > 1 and bool((found != found.reshape(-1)[0]).any())
+
+
 def matrix_product(flow: Flow, node: fx.Node, x: fx.Node, weight: fx.Node, left: bool) -> Tensor:
     """`x @ weight` with a parameter `[in, out]`, or (`left`) `weight @ x` with `[out, in]`: a linear layer in disguise."""
     into, out, axis = (1, 0, -2) if left else (0, 1, -1)
-    flow.bind(weight, into, flow.channels(flow.value(x), axis))
+    labels = flow.value(x)
+    if _mixes_positions(flow, labels, axis):
+        return labels.narrow(axis, 0, 1).expand(flow.shapes[node.name])
+    flow.bind(weight, into, flow.channels(labels, axis))
     outgoing = flow.bind(weight, out, flow.outputs(weight, out, flow.tensor(str(weight.target)).shape[out]))
     return spread(outgoing, flow.shapes[node.name], axis)
 
