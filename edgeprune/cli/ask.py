@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from edgeprune.pipeline.folder import Stage
+    from edgeprune.pipeline.compress import Outcome
     from edgeprune.spec.result import Result
 
 _SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
@@ -196,25 +196,30 @@ def show(result: Result | None, folder: Path, json: bool) -> None:
     typer.echo(f"bundle: {folder / 'bundle'}", err=True)
 
 
-def show_stages(stages: Sequence[Stage], folder: Path, json: bool) -> None:
-    """Print which stages are done, with their seconds and validation accuracy."""
+def show_stages(outcome: Outcome, folder: Path, json: bool) -> None:
+    """Print which stages are done, with their seconds and validation accuracy, and what --max-drop tried."""
     import json as text
 
     rows: list[dict[str, Any]] = []
-    for stage in stages:
+    for stage in outcome.stages:
         history = stage.path / "history.json"
         best = None
         if history.is_file():
             best = max(row["val_accuracy"] for row in text.loads(history.read_text(encoding="utf-8")))
         rows.append({"stage": stage.name, "seconds": stage.seconds, "val_accuracy": best, "path": str(stage.path)})
     if json:
-        typer.echo(text.dumps({"run": str(folder), "stages": rows}, indent=2))
+        searched = {} if outcome.search is None else {"search": outcome.search.model_dump()}
+        typer.echo(text.dumps({"run": str(folder), "stages": rows, **searched}, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
+
+    from edgeprune.report.search import trial_lines
 
     table = Table("stage", "seconds", "validation accuracy", title=str(folder))
     for row in rows:
         shown = "" if row["val_accuracy"] is None else f"{100 * row['val_accuracy']:.2f} %"
         table.add_row(row["stage"], f"{row['seconds']:.1f}", shown)
     Console().print(table, highlight=False)
+    for line in trial_lines(outcome.search) if outcome.search is not None else ():
+        typer.echo(line)

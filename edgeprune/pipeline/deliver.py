@@ -22,9 +22,11 @@ from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
 from edgeprune.pipeline.ship import dialect, write_onnx
-from edgeprune.pipeline.steps import Work, network
+from edgeprune.pipeline.steps import Work, best_accuracy, network
+from edgeprune.report.figures import points
+from edgeprune.report.search import trial_lines
 from edgeprune.spec.recipe import SHARES
-from edgeprune.spec.result import Reached, Result, Stats
+from edgeprune.spec.result import Reached, Result, Search, Stats
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -133,12 +135,14 @@ def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) 
     return [0.0, 0.0, share.share], notes
 
 
-def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds: dict[str, float]) -> Result:
+def bundle(
+    work: Work, stages: Networks, exported: Stage, judged: Stage, seconds: dict[str, float], found: Search | None
+) -> Result:
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
     recipe = work.recipe
     budget = _budget(work, stages)
-    notes = [*_skipped(work), *_refused(stages), *_reached(work, budget), *figures["notes"]]
+    notes = [*_skipped(work), *_refused(stages), *_reached(work, budget), *_searched(stages, found), *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -151,6 +155,7 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
             "precision": recipe.precision,
             **figures["rows"],
             "budget": budget,
+            "search": found,
             "seconds": seconds,
             "notes": notes,
         }
@@ -218,6 +223,19 @@ def _reached(work: Work, budget: dict[str, Reached]) -> list[str]:
             held = why if len(budget) == 1 else "the other limits hold"
             notes.append(f"{option} {found.asked:g} asked, {found.reached:.3f} reached: {held}")
     return notes
+
+
+def _searched(stages: Networks, found: Search | None) -> list[str]:
+    """The trials, and what became of the chosen one."""
+    if found is None:
+        return []
+    drop = found.dense_val_accuracy - best_accuracy(stages.final)
+    kept = "within" if drop <= found.max_drop + 1e-9 else "MORE than"
+    return [
+        *trial_lines(found),
+        f"--max-drop {found.max_drop:g}: {points(drop)} of validation accuracy in the final network, "
+        f"{kept} what was allowed (dense: {100 * found.dense_val_accuracy:.2f} %)",
+    ]
 
 
 def _refused(stages: Networks) -> list[str]:

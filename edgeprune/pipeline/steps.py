@@ -35,7 +35,7 @@ from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
-NETWORK = "network.pt2"
+NETWORK, HISTORY = "network.pt2", "history.json"
 CPU = torch.device("cpu")
 """Every stage leaves its network there, so that any machine can go on with it."""
 REESTIMATION_IMAGES = 2048
@@ -79,7 +79,7 @@ def dense(work: Work) -> Stage:
             move(traced, pick_device(recipe.device))
             fitted = fit(traced, work.data, plan, None, work.tick, folder / "state.pt")
             traced = fitted.traced
-            _write(folder / "history.json", fitted.history)
+            _write(folder / HISTORY, fitted.history)
         save(move(traced, CPU), folder / NETWORK)
 
     trains = recipe.training.dense_epochs > 0
@@ -167,17 +167,31 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
 
 def finetune(work: Work, before: Stage, pruned: Stage) -> Stage:
     """Re-estimate BatchNorm, then train what is left, with the dense network as teacher."""
-    training = work.recipe.training
+    return _tune(work, before, pruned, "finetune", "fine-tuning", work.recipe.training.epochs)
 
+
+def trial(work: Work, before: Stage, pruned: Stage, label: str) -> Stage:
+    """A short `finetune`, to tell whether a long one is worth while."""
+    return _tune(work, before, pruned, "trial", label, work.recipe.search.epochs)
+
+
+def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: int) -> Stage:
     def make(folder: Path) -> None:
         traced = work.load(pruned)
         reestimate(traced, _images(work, REESTIMATION_IMAGES))
-        plan = _plan(work, "fine-tuning", training.epochs, training.learning_rate)
+        plan = _plan(work, label, epochs, work.recipe.training.learning_rate)
         fitted = fit(traced, work.data, plan, work.load(before), work.tick, folder / "state.pt")
         save(move(fitted.traced, CPU), folder / NETWORK)
-        _write(folder / "history.json", fitted.history)
+        _write(folder / HISTORY, fitted.history)
 
-    return work.run.stage("finetune", [_training(work, "qat_", "dense_"), work.recipe.seed], [before, pruned], make)
+    settings = [_training(work, "qat_", "dense_") | {"epochs": epochs}, work.recipe.seed]
+    return work.run.stage(name, settings, [before, pruned], make)
+
+
+def best_accuracy(stage: Stage) -> float:
+    """The validation accuracy of the network that a training stage left."""
+    history = json.loads((stage.path / HISTORY).read_text(encoding="utf-8"))
+    return float(max(row["val_accuracy"] for row in history))
 
 
 def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
@@ -198,7 +212,7 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
         teacher = work.load(before)
         fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe)
         save(freeze(move(fitted.traced, CPU)), folder / NETWORK)
-        _write(folder / "history.json", fitted.history)
+        _write(folder / HISTORY, fitted.history)
 
     settings = [
         _training(work, "epochs", "learning_rate", "dense_"),
