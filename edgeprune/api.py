@@ -29,12 +29,14 @@ from edgeprune.progress import Tick, silent
 from edgeprune.pruning.budget import choose
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
+from edgeprune.pruning.inspection import inspect_network
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
+from edgeprune.spec.inspection import Inspection
 from edgeprune.spec.recipe import METHOD_NAMES, SHARES, Budget, LayerRule, MethodName
 from edgeprune.spec.result import Result
 from edgeprune.spec.speeds import check_latency
@@ -68,6 +70,18 @@ def compress(
     outcome = run_chain(asked, Path(output) if output is not None else default_folder(asked), tick)
     assert outcome.result is not None
     return outcome.result
+
+
+def inspect(module: nn.Module, example_inputs: Tensor | tuple[Tensor], *, target: str | None = None) -> Inspection:
+    """Look a module over: its groups of channels, what is frozen and why, and what its layers cost.
+
+    Args:
+        module: the network; it is not changed.
+        example_inputs: a float tensor `[batch, ...]` as the network takes it.
+        target: for its channel multiple and its milliseconds.
+    """
+    device = load_target(target) if target is not None else None
+    return inspect_network(_traced(module, _tensor(example_inputs)), type(module).__name__, device)
 
 
 def prune(

@@ -27,7 +27,7 @@ from tests.tiny import Done
 FIGURES = {"accuracy", "accuracy_se", "macs", "params", "onnx_bytes", "latency_ms_p50", "int8_macs_share"}
 QUICK = ("--method", "magnitude", "--epochs", "1")
 BUNDLE = ("golden.npz", "labels.txt", "manifest.json", "manifest.sha256", "model.onnx")
-COMMANDS = ("compress", "prune", "quantize", "export", "profile", "report", "targets", "doctor")
+COMMANDS = ("compress", "prune", "quantize", "export", "inspect", "profile", "report", "targets", "doctor")
 
 
 def _document(done: Done) -> Any:
@@ -143,6 +143,34 @@ def test_targets_and_doctor(here: Here) -> None:
     assert "jetson-orin-nano" in here("targets").out
     assert set(_document(here("doctor", "--json"))["commands"]) >= {"compress", "profile"}
     assert "commands" in here("doctor").out
+
+
+def test_inspect_needs_no_images(here: Here) -> None:
+    tiny.write_net(Path())
+    found = _document(here("inspect", "net.py:build", "--image-size", "12", "--target", "jetson-orin", "--json"))
+    assert (found["target"], found["input_shape"]) == ("jetson-agx-orin", [3, 12, 12])
+    assert [layer["shape"] for layer in found["layers"]] == [[16, 3, 3, 3], [32, 16, 3, 3], [3, 32]]
+    wider = _document(here("inspect", "net.py:build", "--num-classes", "7", "--image-size", "20", "--json"))
+    assert wider["layers"][-1]["shape"] == [7, 32]
+    built_in = _document(here("inspect", "resnet20", "--channels", "1", "--json"))
+    assert (built_in["input_shape"], built_in["layers"][-1]["shape"]) == ([1, 32, 32], [10, 64])
+    assert "groups of channels that go together" in here("inspect", "net.py:build", "--image-size", "12").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("resnet21",), r"unknown model 'resnet21'.*resnet20"),
+        (("net.py:biuld",), r"no function 'biuld'.*build"),
+        (("net.py:flat", "--image-size", "20"), r"does not take a 3x20x20 input"),
+        (("resnet20", "--target", "jetson"), r"unknown target 'jetson'"),
+        (("resnet20", "--weights", "w.safetensors"), r"w\.safetensors: no such file"),
+        (("net.pt2",), r"net\.pt2: no such file"),
+    ],
+)
+def test_inspect_says_in_one_line_what_is_wrong(here: Here, arguments: tuple[str, ...], told: str) -> None:
+    tiny.write_net(Path())
+    assert re.search(told, fault := _fault(here("inspect", *arguments))), fault
 
 
 def test_a_tensorrt_target_ends_with_a_bundle_and_no_latency(compressed: tuple[Path, Done], here: Here) -> None:

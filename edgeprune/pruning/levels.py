@@ -49,23 +49,24 @@ class Levels:
 
 def levels(groups: list[Group], scores: Scores, limits: Limits, whole: frozenset[str] = frozenset()) -> Levels:
     """Lay out the levels of all groups; those named in `whole` have only one."""
-    ladders = [np.array([len(group.units)]) if group.name in whole else _ladder(group, limits) for group in groups]
+    ladders = [np.array([len(group.units)]) if group.name in whole else ladder(group, limits) for group in groups]
     ascending = [np.sort(scores.value[group.name].numpy()) for group in groups]
     return table(ladders, ascending)
 
 
 def table(ladders: list[Counts], ascending: list[Floats]) -> Levels:
     """The table of kept counts, descending, of groups with these scores per unit, ascending."""
-    longest = max(len(ladder) for ladder in ladders)
-    kept = np.stack([np.pad(ladder, (0, longest - len(ladder)), mode="edge") for ladder in ladders])
+    longest = max(len(counts) for counts in ladders)
+    kept = np.stack([np.pad(counts, (0, longest - len(counts)), mode="edge") for counts in ladders])
     lost = [
         np.concatenate([[0.0], np.cumsum(scores)])[len(scores) - row]
         for scores, row in zip(ascending, kept, strict=True)
     ]
-    return Levels(kept, np.stack(lost), np.array([len(ladder) - 1 for ladder in ladders]))
+    return Levels(kept, np.stack(lost), np.array([len(counts) - 1 for counts in ladders]))
 
 
-def _ladder(group: Group, limits: Limits) -> Counts:
+def ladder(group: Group, limits: Limits) -> Counts:
+    """The kept counts that a group may have, descending."""
     total, step, floor = len(group.units), 1, 1
     for weight in group.producers:
         rule = rule_of(owner(weight), limits.rules)

@@ -35,6 +35,17 @@ def prunable(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule,
     Raises:
         EdgepruneError: a pattern matches no layer, or nothing may be cut; the text says what froze it.
     """
+    ground = survey(traced, keep, rules)
+    if not ground.groups:
+        reasons = "; ".join(f"{node}: {why}" for node, why in list(ground.found.frozen.items())[:3])
+        raise EdgepruneError(
+            f"no channel of this network can be cut ({reasons}). Check --keep and the operators named."
+        )
+    return ground
+
+
+def survey(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule, ...] = ()) -> Prunable:
+    """`prunable` also of a network of which nothing may be cut."""
     every = ordered(keep, rules)
     found = provenance(traced, kept_layers(traced, every))
     layers = list(dict.fromkeys(owner(weight) for weight in found.axes if weight in found.weights))
@@ -42,9 +53,4 @@ def prunable(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule,
         if not any(fnmatchcase(layer, pattern) for layer in layers):
             raise EdgepruneError(f"{name} {pattern!r} matches no layer. {near(pattern, layers)}")
     groups = channel_groups(found)
-    if not groups:
-        reasons = "; ".join(f"{node}: {why}" for node, why in list(found.frozen.items())[:3])
-        raise EdgepruneError(
-            f"no channel of this network can be cut ({reasons}). Check --keep and the operators named."
-        )
     return Prunable(found, groups, cost_model(traced, found, groups))
