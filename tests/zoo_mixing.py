@@ -187,7 +187,9 @@ class Norms(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.b, self.c, self.d = (nn.Conv2d(i, o, 3, padding=1) for i, o in ((3, 16), (16, 24), (24, 16), (16, 12)))
+        self.a, self.b, self.c, self.d = (
+            nn.Conv2d(i, o, 3, padding=1) for i, o in ((3, 16), (16, 24), (24, 16), (16, 12))
+        )
         self.few, self.many, self.one = nn.GroupNorm(2, 16), nn.GroupNorm(12, 24), nn.GroupNorm(1, 12)
         self.each, self.where = nn.InstanceNorm2d(16, affine=True), nn.Conv2d(2, 1, 3, padding=1)
         self.gain, self.head = nn.Parameter(torch.rand(1, 16, 1, 1)), nn.Linear(12, 5)
@@ -229,7 +231,9 @@ class Upwards(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.some(functional.relu(self.each(self.up(self.a(x)))))
-        x = functional.interpolate(self.b(functional.pad(x, (1, 1, 1, 1), mode="reflect")), scale_factor=2, mode="bilinear")
+        x = functional.interpolate(
+            self.b(functional.pad(x, (1, 1, 1, 1), mode="reflect")), scale_factor=2, mode="bilinear"
+        )
         x = self.c(functional.pixel_unshuffle(x, 2))
         b, c, h, w = x.shape
         x = functional.unfold(x, 2, stride=1).view(b, c * 4, h - 1, w - 1)
