@@ -25,7 +25,7 @@ class Embedding(nn.Module):
         return self.head(self.mix(x).mean(1))
 
     def mix(self, x: Tensor) -> Tensor:
-        raise AssertionError("subclasses mix")
+        return x
 
 
 class FusedAttention(Embedding):

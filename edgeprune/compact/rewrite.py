@@ -167,7 +167,7 @@ def _narrow(node: fx.Node, keeps: Keeps) -> None:
     given = arguments(node)
     if isinstance(given["start"], int) and isinstance(given["length"], int):
         taken = slice(given["start"], given["start"] + given["length"], 1)
-        _take_range(node, given.get("self", given.get("input")), given["dim"], taken, keeps)
+        _take_range(node, given["self"] if "self" in given else given["input"], given["dim"], taken, keeps)
 
 
 def _take_range(node: fx.Node, x: fx.Node, dim: int, places: slice, keeps: Keeps) -> None:

@@ -16,7 +16,8 @@ from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "keep", "attention", "exact", "fp32", "latency_profile", *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
+    "target", "method", "keep", "attention", "exact", "fp32", "latency_profile",
+    *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
 
