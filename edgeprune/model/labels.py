@@ -6,6 +6,8 @@ Whatever is united with 0 is frozen too.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,13 +18,19 @@ class Labels:
     """A growing set of labels with vectorised union and find (tensors of int64 labels, any shape)."""
 
     def __init__(self) -> None:
-        self._parent = torch.zeros(1, dtype=torch.int64)
+        self._parent = torch.zeros(1024, dtype=torch.int64)
+        self.count = 1
+        """How many labels there are, the frozen one included."""
+        self.changes = 0
+        """How often labels were united that were not one before."""
 
     def fresh(self, *shape: int) -> Tensor:
         """Mint new labels, all different."""
-        start, count = self._parent.numel(), int(torch.tensor(shape).prod())
-        new = torch.arange(start, start + count)
-        self._parent = torch.cat([self._parent, new])
+        start, self.count = self.count, self.count + math.prod(shape)
+        if self.count > self._parent.numel():
+            self._parent = torch.cat([self._parent, self._parent.new_zeros(self.count)])
+        new = torch.arange(start, self.count)
+        self._parent[start : self.count] = new
         return new.reshape(shape)
 
     def find(self, labels: Tensor) -> Tensor:
@@ -38,21 +46,23 @@ class Labels:
         """Unite the labels that stand at the same place of two broadcastable tensors."""
         a, b = _shared_view(a, b)
         pairs = torch.stack([a.reshape(-1), b.reshape(-1)])
-        pairs = pairs[:, pairs[0] != pairs[1]]
-        if pairs.numel() > 2:
-            pairs = torch.unique(pairs, dim=1)
-        touched = pairs.reshape(-1)
-        while pairs.numel():
+        touched = pairs
+        while True:
             roots = self.find(pairs)
-            low, high = roots.min(0).values, roots.max(0).values
+            low, high = torch.minimum(roots[0], roots[1]), torch.maximum(roots[0], roots[1])
             open_ = low != high
             if not bool(open_.any()):
                 break
+            # One key per pair, since most places of two tensors say the same thing.
+            keys = torch.unique(low[open_] * self.count + high[open_])
+            low, high = keys // self.count, keys % self.count
+            self.changes += 1
             # Hooking the larger root below the smaller keeps the forest acyclic; competing writes to one
             # root are settled by the minimum, and the losers come round again.
-            self._parent.scatter_reduce_(0, high[open_], low[open_], "amin")
-            pairs = pairs[:, open_]
-        self._parent[touched] = self.find(touched)
+            self._parent.scatter_reduce_(0, high, low, "amin")
+            pairs = torch.stack([low, high])
+        if pairs is not touched:
+            self._parent[touched.reshape(-1)] = self.find(touched.reshape(-1))
 
     def tie(self, rows: Tensor) -> Tensor:
         """Unite all labels of each row of `[rows, n]`; returns one label per row."""
@@ -70,6 +80,16 @@ def collapse(labels: Tensor) -> Tensor:
     for axis, stride in enumerate(labels.stride()):
         if stride == 0 and labels.shape[axis] > 1:
             labels = labels.narrow(axis, 0, 1)
+    return labels
+
+
+def thin(labels: Tensor) -> Tensor:
+    """The same labels with no memory along axes on which they are equal."""
+    for axis in range(labels.dim()):
+        if labels.shape[axis] > 1 and labels.stride(axis) != 0:
+            first = labels.narrow(axis, 0, 1)
+            if bool((collapse(labels) == collapse(first)).all()):
+                labels = first.expand(labels.shape)
     return labels
 
 

@@ -16,6 +16,7 @@ from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import load, save, trace
 from edgeprune.pruning.cuts import Cuts
+from edgeprune.spec.recipe import AttentionCut
 from tests.zoo import SHAPE, ZOO, build
 
 
@@ -26,10 +27,11 @@ def _some_units(groups, seed: int) -> frozenset[int]:
     )
 
 
+@pytest.mark.parametrize("attention", ["dims", "heads"])
 @pytest.mark.parametrize("name", ZOO)
-def test_random_cuts_are_proven_and_make_the_network_smaller(name: str) -> None:
+def test_random_cuts_are_proven_and_make_the_network_smaller(name: str, attention: AttentionCut) -> None:
     traced = trace(build(name), SHAPE)
-    found = provenance(traced)
+    found = provenance(traced, attention=attention)
     groups = channel_groups(found)
     assert groups
     x = torch.randn(3, *SHAPE)
@@ -44,8 +46,7 @@ def test_random_cuts_are_proven_and_make_the_network_smaller(name: str) -> None:
 
 def test_groups_whose_cuts_cannot_be_proven_are_left_whole_and_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """A rewrite is broken on purpose: depthwise convolutions keep their number of groups."""
-    conv = torch.ops.aten.conv2d.default
-    monkeypatch.setitem(rewrite._REWRITES, conv, lambda _node, _keeps: None)
+    monkeypatch.setitem(rewrite._REWRITES, "conv2d", lambda _node, _keeps: None)
     traced = trace(build("Depthwise"), SHAPE)
     found = provenance(traced)
 
