@@ -27,7 +27,6 @@ EXAMPLE: dict[str, Any] = {
         "dense_learning_rate": 0.02,
         "epochs": 5,
         "qat_epochs": 2,
-        "qat_learning_rate": 2e-4,
         "learning_rate": 0.01,
         "batch_size": 64,
     },
