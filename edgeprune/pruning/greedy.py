@@ -21,6 +21,8 @@ SHARE = 1 / 8
 """Of the excess, removed before prices are read anew."""
 PASSES = 4
 """Over all groups in search of trades; the last ones find little."""
+LOOSE = 0.02
+"""Share of a limit that may be left over in a tight bound."""
 SLACK = 1e-9
 """Relative: a limit that is met exactly is met, whatever the order of summation."""
 
@@ -50,6 +52,18 @@ def holds(bounds: Sequence[Bound], kept: Counts) -> bool:
 
 def solve(levels: Levels, bounds: Sequence[Bound]) -> Counts:
     """Return a level per group that holds all bounds; the narrowest network must hold them."""
+    level = _solve(levels, bounds)
+    # A bound that ends up loose should have had no say in which steps were cheap.
+    over = excess(bounds, levels.counts(level))
+    tight = [bound for bound, parts in zip(bounds, over, strict=True) if parts.max() > -LOOSE * bound.limit]
+    if 0 < len(tight) < len(bounds):
+        other = _solve(levels, tight)
+        if holds(bounds, levels.counts(other)) and levels.losses(other).sum() < levels.losses(level).sum():
+            return other
+    return level
+
+
+def _solve(levels: Levels, bounds: Sequence[Bound]) -> Counts:
     free = levels.last > 0
     level = _fill(levels, bounds, _narrow(levels, bounds, np.zeros_like(levels.last), free, _steps), free)
     for _ in range(PASSES):

@@ -11,7 +11,6 @@ the order of the exported graph; a runtime that reorders, or that needs room for
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -71,19 +70,19 @@ def peak_memory(traced: Traced, found: Provenance, groups: list[Group], precisio
 
 def activations(found: Provenance, groups: list[Group]) -> dict[str, tuple[float, Floats]]:
     """The elements of every node's tensor at batch 1: those that always stay, and those per unit of each group."""
-    group_of = {unit: g for g, group in enumerate(groups) for unit in group.units}
+    # [labels]: the group that holds each, len(groups) for none.
+    group_of = np.full(1 + max((unit for group in groups for unit in group.units), default=0), len(groups))
+    for g, group in enumerate(groups):
+        group_of[list(group.units)] = g
+    group_of[FROZEN] = len(groups)
+    units = np.array([len(group.units) for group in groups])
     sizes = {}
     for name, labels in found.nodes.items():
         whole = math.prod(found.shapes[name])
-        each = whole / max(labels.numel(), 1)
-        held: Counter[int] = Counter()
-        for label in labels.flatten().tolist():
-            if label != FROZEN and label in group_of:
-                held[group_of[label]] += 1
-        slope = np.zeros(len(groups))
-        for g, count in held.items():
-            slope[g] = each * count / len(groups[g].units)
-        sizes[name] = (whole - each * held.total(), slope)
+        known = labels.flatten().numpy()
+        held = np.bincount(group_of[known[known < len(group_of)]], minlength=len(groups) + 1)[:-1]
+        each = whole / max(len(known), 1)
+        sizes[name] = (whole - each * held.sum(), each * held / units)
     return sizes
 
 

@@ -32,9 +32,7 @@ def _overloads(rule: Rule, names: str) -> dict[Any, Rule]:
 
 
 RULES: dict[Any, Rule] = {
-    **_overloads(
-        layers.convolution, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
-    ),
+    **_overloads(layers.convolution, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"),
     **_overloads(layers.linear, "linear"),
     **_overloads(layers.per_channel_norm, "batch_norm instance_norm"),
     **_overloads(layers.group_norm, "group_norm"),
