@@ -17,10 +17,10 @@ import numpy as np
 from torch import fx
 
 from edgeprune.model.groups import Group
-from edgeprune.model.labels import FROZEN
 from edgeprune.model.operators import name_of
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
+from edgeprune.pruning.cost import label_index
 from edgeprune.pruning.quantity import Affine, Floats
 
 FLOAT_BYTES = 4
@@ -70,19 +70,11 @@ def peak_memory(traced: Traced, found: Provenance, groups: list[Group], precisio
 
 def activations(found: Provenance, groups: list[Group]) -> dict[str, tuple[float, Floats]]:
     """The elements of every node's tensor at batch 1: those that always stay, and those per unit of each group."""
-    # [labels]: the group that holds each, len(groups) for none.
-    group_of = np.full(1 + max((unit for group in groups for unit in group.units), default=0), len(groups))
-    for g, group in enumerate(groups):
-        group_of[list(group.units)] = g
-    group_of[FROZEN] = len(groups)
-    units = np.array([len(group.units) for group in groups])
-    sizes = {}
+    index, sizes = label_index(groups), {}
     for name, labels in found.nodes.items():
         whole = math.prod(found.shapes[name])
-        known = labels.flatten().numpy()
-        held = np.bincount(group_of[known[known < len(group_of)]], minlength=len(groups) + 1)[:-1]
-        each = whole / max(len(known), 1)
-        sizes[name] = (whole - each * held.sum(), each * held / units)
+        each = whole / max(labels.numel(), 1)
+        sizes[name] = (whole - each * float(index.count(labels).sum()), each * index.per_unit(labels))
     return sizes
 
 
