@@ -19,6 +19,10 @@ from edgeprune.pruning.quantity import Counts, Floats, Quantity
 
 SHARE = 1 / 8
 """Of the excess, removed before prices are read anew."""
+AHEAD = 32
+"""Prices read per group at a time."""
+FINEST = 256
+"""Where a group has more steps than this left, several count as one."""
 PASSES = 4
 """Over all groups in search of trades; the last ones find little."""
 LOOSE = 0.02
@@ -118,20 +122,24 @@ def _step(levels: Levels, level: Counts, fewer: Counts, removed: Floats) -> Coun
 
 def _steps(levels: Levels, level: Counts, fewer: Counts, removed: Floats) -> Counts:
     """The cheapest steps, at least one, that together remove a share of the excess."""
+    steps = np.zeros_like(level)
     able = np.flatnonzero(removed > 0)
-    if not len(able):
-        return np.zeros_like(level)
-    # All steps still open, each at today's rate per unit; within a group they come in order.
-    share = (removed[able] / fewer[able])[:, None] * -np.diff(levels.kept[able], axis=1)
-    column = np.arange(levels.kept.shape[1] - 1)
-    open_ = (column >= level[able, None]) & (column < levels.last[able, None])
-    price = np.full(share.shape, -np.inf)
-    np.divide(levels.lost[able, 1:] - levels.lost[able, :-1], share, out=price, where=open_)
-    rows, columns = np.nonzero(open_)
-    order = np.argsort(np.maximum.accumulate(price, axis=1)[rows, columns], kind="stable")
-    together = np.cumsum(share[rows, columns][order])
-    taken = max(1, int(np.searchsorted(together, SHARE, side="right")))
-    steps: Counts = np.bincount(able[rows[order[:taken]]], minlength=len(level))
+    stride = 1 + int((levels.last - level).max()) // FINEST
+    while len(able):
+        # The next steps, so many at a time, each at today's rate per unit; within a group they come in order.
+        ends = np.minimum(level[able, None] + stride * np.arange(AHEAD + 1), levels.last[able, None])
+        share = (removed[able] / fewer[able])[:, None] * -np.diff(levels.kept[able[:, None], ends], axis=1)
+        price = np.full(share.shape, -np.inf)
+        np.divide(np.diff(levels.lost[able[:, None], ends], axis=1), share, out=price, where=share > 0)
+        rows, columns = np.nonzero(share > 0)
+        order = np.argsort(np.maximum.accumulate(price, axis=1)[rows, columns], kind="stable")
+        together = np.cumsum(share[rows, columns][order])
+        if stride > 1 and together[0] > SHARE:
+            stride = 1 + stride // 4
+            continue
+        taken = order[: max(1, int(np.searchsorted(together, SHARE, side="right")))]
+        np.add.at(steps, able[rows[taken]], np.diff(ends, axis=1)[rows[taken], columns[taken]])
+        break
     return steps
 
 
