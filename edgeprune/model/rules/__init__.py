@@ -80,9 +80,8 @@ RULES: dict[Any, Rule] = {
         "view reshape _unsafe_view flatten unflatten ravel permute transpose t mT numpy_T movedim moveaxis "
         "swapaxes slice select cat concat split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split "
         "unbind squeeze unsqueeze expand expand_as view_as reshape_as narrow stack hstack vstack repeat "
-        "repeat_interleave tile flip rot90 unfold diagonal sym_size",
+        "repeat_interleave tile flip rot90 unfold diagonal roll sym_size",
     ),
-    **_overloads(reshape.rolled, "roll"),
     **_overloads(reshape.indexed, "index index_select"),
     operator.getitem: reshape.item,
     **dict.fromkeys(reshape.SCALARS, reshape.run),
