@@ -23,8 +23,10 @@ AHEAD = 32
 """Prices read per group at a time."""
 FINEST = 256
 """Where a group has more steps than this left, several count as one."""
-PASSES = 4
-"""Over all groups in search of trades; the last ones find little."""
+PASSES = 10
+"""Over all groups in search of trades."""
+MANY, LITTLE = 32, 1e-3
+"""Of more than so many groups, a pass that lessens the lost score by less than this share is the last."""
 LOOSE = 0.02
 """Share of a limit that may be left over in a tight bound."""
 SLACK = 1e-9
@@ -75,7 +77,8 @@ def _solve(levels: Levels, bounds: Sequence[Bound]) -> Counts:
         for group in np.flatnonzero(free):
             for trade in (_widen, _thin):
                 level = trade(levels, bounds, level, free, int(group))
-        if float(levels.losses(level).sum()) >= before:
+        found = before - float(levels.losses(level).sum())
+        if found <= (LITTLE * before if len(level) > MANY else 0):
             break
     return level
 
@@ -173,7 +176,26 @@ def _widen(levels: Levels, bounds: Sequence[Bound], level: Counts, free: Mask, g
     others = free.copy()
     others[group] = False
     most = float(levels.lost[group, level[group]] - levels.lost[group, level[group] - 1])
-    return _better(levels, bounds, level, _narrow(levels, bounds, wider, others, _step, most), free)
+    for other in (_one_step(levels, bounds, wider, others), _narrow(levels, bounds, wider, others, _step, most)):
+        level = _better(levels, bounds, level, other, free)
+    return level
+
+
+def _one_step(levels: Levels, bounds: Sequence[Bound], level: Counts, free: Mask) -> Counts:
+    """Take the one step that makes all bounds hold and loses least; none where no single step does."""
+    kept = levels.counts(level)
+    open_ = free & (level < levels.last)
+    after = np.where(open_, level + 1, level)
+    fewer = kept - levels.counts(after)
+    fits = open_
+    for bound, parts in zip(bounds, excess(bounds, kept), strict=True):
+        fits = fits & (parts[:, None] <= bound.quantity.saved(kept, fewer)).all(0)
+    if not fits.any():
+        return level
+    lost = np.where(fits, levels.losses(after) - levels.losses(level), np.inf)
+    taken = level.copy()
+    taken[int(lost.argmin())] += 1
+    return taken
 
 
 def _thin(levels: Levels, bounds: Sequence[Bound], level: Counts, free: Mask, group: int) -> Counts:
