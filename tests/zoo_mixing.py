@@ -241,7 +241,7 @@ class Upwards(nn.Module):
 
 
 class SplitAttention(nn.Module):
-    """ResNeSt's choice between two halves, ShuffleNet's split and shuffle, channels picked by an index."""
+    """ResNeSt's choice between two halves, ShuffleNet's split and shuffle, channels rolled, flipped, picked."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -257,7 +257,8 @@ class SplitAttention(nn.Module):
         x = (halves * choice.view(b, 2, 16, 1, 1).softmax(1)).sum(1)
         left, right = x.chunk(2, 1)
         x = torch.cat([left, self.b(right)], 1).view(b, 2, 8, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
-        return self.head(self.d(self.c(x)[:, self.pick]).mean((2, 3)))
+        x = torch.roll(self.c(x), (2, 1), (1, 2)).flip(1)
+        return self.head(self.d(x[:, self.pick]).mean((2, 3)))
 
 
 class WholeGroups(nn.Module):

@@ -80,10 +80,11 @@ RULES: dict[Any, Rule] = {
         "view reshape _unsafe_view flatten unflatten ravel permute transpose t mT numpy_T movedim moveaxis "
         "swapaxes slice select cat concat split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split "
         "unbind squeeze unsqueeze expand expand_as view_as reshape_as narrow stack hstack vstack repeat "
-        "repeat_interleave tile flip rot90 unfold diagonal sym_size",
+        "repeat_interleave tile flip rot90 unfold diagonal roll sym_size",
     ),
-    **_overloads(reshape.rolled, "roll"),
     **_overloads(reshape.indexed, "index index_select"),
+    **dict.fromkeys((aten.max.dim, aten.min.dim), space.reduced),
+    **dict.fromkeys((aten.max.other, aten.min.other, aten.copy.default), pointwise.elementwise),
     operator.getitem: reshape.item,
     **dict.fromkeys(reshape.SCALARS, reshape.run),
 }
