@@ -39,6 +39,7 @@ def test_a_sound_bundle_is_measured(make_bundle, sha256, tmp_path):
     assert profile.power.reason
     assert {label for label, _ in seen} == {
         "checking the bundle",
+        "timing layers",
         "warming up",
         "timing calls",
         "measuring memory",
