@@ -102,4 +102,4 @@ class Profile(Strict):
     accuracy_se: float | None
     recipe: dict[str, Any]
     layers: tuple[LayerTime, ...] | None = None
-    """None where the runtime tells only the whole."""
+    """They add up to the median call; None where the runtime tells only the whole."""
