@@ -94,6 +94,7 @@ def prune(
     size_mb: float | None = None,
     memory_mb: float | None = None,
     latency_ms: float | None = None,
+    latency_profile: str | Path | None = None,
     method: MethodName = "magnitude",
     keep: Sequence[str] = (),
     attention: AttentionCut = "dims",
@@ -117,7 +118,8 @@ def prune(
         sparsity: share of the channels that must go.
         size_mb: megabytes (1e6 bytes) of weights, in the precision that ships.
         memory_mb: megabytes of activations alive at once, at batch 1.
-        latency_ms: milliseconds per image on `target`, by a shipped profile of it or a roofline of its facts.
+        latency_ms: milliseconds per image on `target`, by a profile of it or a roofline of its facts.
+        latency_profile: what `edgeprune profile` wrote of the whole network; None: a shipped one that fits.
         method: `magnitude`, or `hap`, which needs `data`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
         attention: what an attention loses, whole `heads` or the same `dims` of every head.
@@ -143,8 +145,9 @@ def prune(
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
     budget, rules = _budget(limits), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
     device = load_target(target) if target is not None else None
+    timed = str(latency_profile) if latency_profile is not None else None
     if device is not None and latency_ms is not None:
-        check_latency(device, precision, None)
+        check_latency(device, precision, timed)
     example = _tensor(example_inputs)
     traced = _traced(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
@@ -152,7 +155,7 @@ def prune(
     for pattern in set(keep) - set(matching):
         warnings.warn(f"keep {pattern!r} matches no layer", stacklevel=2)
     ground = prunable(traced, matching, rules, attention, exact)
-    ground = deployed(traced, ground, Deployment(precision, device), budget.limits)
+    ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     found = None
     if method in NEEDS_CURVATURE:
         if data is None:
