@@ -108,9 +108,7 @@ Attention = Annotated[
 Exact = Annotated[bool, _option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
 Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
 Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
-QatEpochs = Annotated[
-    int | None, _option("Training in INT8. [default: two thirds of --epochs]", _TRAINING, "--qat-epochs")
-]
+QatEpochs = Annotated[int | None, _option("Training in INT8. [default: as --epochs]", _TRAINING, "--qat-epochs")]
 DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
 BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
 LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]

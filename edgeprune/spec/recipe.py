@@ -98,16 +98,16 @@ class Source(Strict):
 
 
 class Training(Strict):
-    """The fine-tunings: SGD with Nesterov momentum, cosine decay, distillation from the dense network."""
+    """The trainings: SGD with Nesterov momentum, in INT8 Adam; cosine decay; the dense network teaches the others."""
 
     epochs: int = Field(default=3, ge=0)
-    qat_epochs: int = Field(default=2, ge=0)
+    qat_epochs: int = Field(default=3, ge=0)
     dense_epochs: int = Field(default=0, ge=0)
     """Epochs of training the dense network first; 0 where it comes trained."""
     dense_learning_rate: float = Field(default=0.05, gt=0)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.02, gt=0)
-    qat_learning_rate: float = Field(default=5e-4, gt=0)
+    qat_learning_rate: float = Field(default=2e-4, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     distill: float = Field(default=0.7, ge=0, le=1)
