@@ -11,10 +11,11 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size
 from edgeprune.model.networks import NETWORKS
-from edgeprune.pipeline import deliver, steps
+from edgeprune.pipeline import deliver, masking, steps
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.steps import Work
-from edgeprune.progress import Tick, silent
+from edgeprune.progress import Tell, Tick, silent, untold
+from edgeprune.spec.pattern import no_speed, parse_pattern
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.result import Result
 from edgeprune.spec.target import load_target
@@ -28,38 +29,46 @@ class Outcome:
     result: Result | None
 
 
-def compress(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
+def compress(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
     """Run the whole chain in a run directory; what is done there already is not done again.
+
+    `tell` hears what the chosen pattern will not bring, before the work on it begins.
 
     Raises:
         EdgepruneError: anything that the user can mend.
     """
-    return _in_run(recipe, run, tick, lambda work: _deliver(work, *_quantized(work)))
+    return _in_run(recipe, run, tick, tell, lambda work: _deliver(work, *_quantized(work)))
 
 
-def prune(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
+def prune(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
     """Run the chain up to the pruned, fine-tuned network."""
-    return _in_run(recipe, run, tick, lambda work: Outcome(tuple(_pruned(work)), None))
+    return _in_run(recipe, run, tick, tell, lambda work: Outcome(tuple(_pruned(work)), None))
 
 
-def quantize(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
+def quantize(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
     """Run the chain up to the network trained in INT8."""
-    return _in_run(recipe, run, tick, lambda work: Outcome(tuple(_quantized(work)[0]), None))
+    return _in_run(recipe, run, tick, tell, lambda work: Outcome(tuple(_quantized(work)[0]), None))
 
 
 def _pruned(work: Work) -> list[Stage]:
     dense = steps.dense(work)
-    scored = steps.curvature(work, dense)
-    pruned = steps.prune(work, dense, scored)
+    if parse_pattern(work.recipe.pattern).masks:
+        if narrow := masking.too_narrow(work, dense):
+            work.tell(narrow)
+        scored = masking.curvature(work, dense)
+        pruned = masking.prune(work, dense, scored)
+    else:
+        scored = steps.curvature(work, dense)
+        pruned = steps.prune(work, dense, scored)
     tuned = steps.finetune(work, dense, pruned)
     return [stage for stage in (dense, scored, pruned, tuned) if stage is not None]
 
 
 def _quantized(work: Work) -> tuple[list[Stage], deliver.Networks]:
     done = _pruned(work)
-    dense, tuned = done[0], done[-1]
-    final = steps.quantize(work, dense, tuned)
-    networks = deliver.Networks(dense, done[-2], tuned, final)
+    dense, pruned, tuned = done[0], done[-2], done[-1]
+    final = steps.quantize(work, dense, pruned, tuned)
+    networks = deliver.Networks(dense, pruned, tuned, final)
     return ([*done, final] if final is not tuned else done), networks
 
 
@@ -71,13 +80,15 @@ def _deliver(work: Work, done: list[Stage], networks: deliver.Networks) -> Outco
     return Outcome(stages, deliver.bundle(work, networks, exported, judged, seconds))
 
 
-def _in_run(recipe: Recipe, path: Path, tick: Tick, steps_of: Callable[[Work], Any]) -> Outcome:
+def _in_run(recipe: Recipe, path: Path, tick: Tick, tell: Tell, steps_of: Callable[[Work], Any]) -> Outcome:
     target = load_target(recipe.target)
+    if slow := no_speed(parse_pattern(recipe.pattern), target):
+        tell(slow)
     _check_source(recipe)
     size = recipe.source.image_size or default_image_size(recipe.source.model)
     data = load_data(recipe.source, size, recipe.seed, tick)
     with open_run(path, recipe) as run:
-        outcome: Outcome = steps_of(Work(run, data, target, tick))
+        outcome: Outcome = steps_of(Work(run, data, target, tick, tell))
         return outcome
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import onnx
 from edgeprune.engine.ort import open_model as open_onnx
 from edgeprune.exporting.coverage import int8_share
 from edgeprune.exporting.lint import lint_tensorrt
+from edgeprune.exporting.patterns import check_patterns
 from edgeprune.exporting.write import Details, write_bundle
 from edgeprune.measure.latency import measure_interleaved
 from edgeprune.measure.match import host_target, mismatch
@@ -22,6 +23,8 @@ from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
+from edgeprune.pipeline.held import masks_of
+from edgeprune.pipeline.masking import notes as mask_notes
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
 from edgeprune.spec.result import Result, Stats
@@ -47,11 +50,18 @@ def export(work: Work, stages: Networks) -> Stage:
 
     def make(folder: Path) -> None:
         x, _ = sample(work.data.train, work.data.preprocessing, work.recipe.golden_images, work.recipe.seed)
+        masks, patterns = masks_of(stages.cut), {}
         for done, (name, stage) in enumerate(_three(stages)):
             work.tick("exporting", done, 3)
             quantized = name == "final" and int8
-            write_onnx(network(stage), folder / f"{name}.onnx", work.target, quantized, x)
+            model = write_onnx(network(stage), folder / f"{name}.onnx", work.target, quantized, x)
+            if masks is not None and name != "dense":
+                found = check_patterns(model, masks.arrays(), masks.pattern)
+                patterns[name] = {layer: asdict(row) for layer, row in found.items()}
         work.tick("exporting", 3, 3)
+        if masks is not None:
+            report = {**patterns, "ineligible": masks.ineligible}
+            (folder / "patterns.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
     return work.run.stage(
         "export", [opset, work.target.runtime, work.recipe.precision, work.recipe.golden_images], [*_all(stages)], make
@@ -137,7 +147,9 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
     recipe = work.recipe
-    notes = [*_skipped(work), *_refused(stages), *_reached(work, figures["rows"]), *figures["notes"]]
+    masks = masks_of(stages.cut)
+    masked = mask_notes(masks, figures["rows"]["dense"]["params"], work.target) if masks is not None else []
+    notes = [*_skipped(work), *_refused(stages), *masked, *_reached(work, figures["rows"]), *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -146,6 +158,8 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
             "model": recipe.source.model,
             "target": work.target.name,
             "method": recipe.method,
+            "pattern": recipe.pattern,
+            "dense_layers": masks.ineligible if masks is not None else {},
             "seed": recipe.seed,
             "precision": recipe.precision,
             **figures["rows"],
@@ -170,6 +184,8 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
         int8_macs_measured_with=None if result.final.int8_macs_share is None else f"ONNX Runtime, {probe().processor}",
         accuracy=result.final.accuracy,
         accuracy_se=result.final.accuracy_se,
+        pattern=result.pattern,
+        dense_layers=result.dense_layers,
         recipe=recipe.model_dump(mode="json", by_alias=True),
     )
     write_bundle(work.run.path / BUNDLE, onnx.load(exported.path / "final.onnx"), details, x.numpy())

@@ -15,7 +15,7 @@ from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "macs", "params", "sparsity", "keep", "fp32",
+    "target", "method", "pattern", "macs", "params", "sparsity", "keep", "fp32",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
 
@@ -88,7 +88,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "training": training,
         "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
         "precision": "fp32" if options["fp32"] else "int8",
-        **_given(options, "method", "seed", "device"),
+        **_given(options, "method", "pattern", "seed", "device"),
     }
     if options["keep"]:
         content["keep"] = (options["keep"],) if isinstance(options["keep"], str) else tuple(options["keep"])

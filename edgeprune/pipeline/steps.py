@@ -21,7 +21,8 @@ from edgeprune.model.device import move, pick_device
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
 from edgeprune.pipeline.folder import RunFolder, Stage
-from edgeprune.progress import Tick
+from edgeprune.pipeline.held import after_step
+from edgeprune.progress import Tell, Tick, untold
 from edgeprune.pruning import hap
 from edgeprune.pruning.budget import Limits, choose
 from edgeprune.pruning.cuts import Cuts
@@ -49,6 +50,7 @@ class Work:
     data: Data
     target: Target
     tick: Tick
+    tell: Tell = untold
 
     @property
     def recipe(self) -> Recipe:
@@ -168,14 +170,15 @@ def finetune(work: Work, before: Stage, pruned: Stage) -> Stage:
         traced = work.load(pruned)
         reestimate(traced, _images(work, REESTIMATION_IMAGES))
         plan = _plan(work, "fine-tuning", training.epochs, training.learning_rate)
-        fitted = fit(traced, work.data, plan, work.load(before), work.tick, folder / "state.pt")
+        teacher, hold = work.load(before), after_step(pruned)
+        fitted = fit(traced, work.data, plan, teacher, work.tick, folder / "state.pt", after_step=hold)
         save(move(fitted.traced, CPU), folder / NETWORK)
         _write(folder / "history.json", fitted.history)
 
     return work.run.stage("finetune", [_training(work, "qat_", "dense_"), work.recipe.seed], [before, pruned], make)
 
 
-def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
+def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
     """Fold BatchNorm, place quantizers as the target's runtime wants them, and train with them in."""
     recipe, training, target = work.recipe, work.recipe.training, work.target
     if recipe.precision == "fp32":
@@ -191,7 +194,8 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
         )
         plan = _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate)
         teacher = work.load(before)
-        fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe)
+        hold = after_step(pruned)
+        fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe, hold)
         save(freeze(move(fitted.traced, CPU)), folder / NETWORK)
         _write(folder / "history.json", fitted.history)
 

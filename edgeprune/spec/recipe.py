@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from edgeprune.spec.pattern import parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
 MethodName = Literal["hap", "magnitude"]
@@ -16,7 +17,10 @@ BudgetKind = Literal["macs", "params", "sparsity"]
 
 
 class Budget(Strict):
-    """How much may stay (`macs`, `params`: share of the dense network) or must go (`sparsity`: share of channels)."""
+    """How much may stay (`macs`, `params`: share of the dense network) or must go (`sparsity`).
+
+    `sparsity` is a share of the channels; with a mask pattern, of the weights that it may take.
+    """
 
     kind: BudgetKind = "macs"
     value: float = Field(default=0.5, gt=0, lt=1)
@@ -76,6 +80,8 @@ class Recipe(Strict):
     source: Source
     target: str
     method: MethodName = "hap"
+    pattern: str = "channel"
+    """In which form weights go: see `spec.pattern`. A mask pattern's budget is a sparsity; N:M says it by itself."""
     budget: Budget = Budget()
     keep: tuple[str, ...] = ()
     """Patterns (`head*`) of layer names whose channels are never cut."""
@@ -88,6 +94,18 @@ class Recipe(Strict):
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the compressing itself runs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zeros(cls, content: Any) -> Any:
+        if not isinstance(content, dict) or not isinstance(content.get("pattern"), str):
+            return content
+        pattern = parse_pattern(content["pattern"])
+        if not pattern.masks:
+            return content
+        asked = Budget.model_validate(content["budget"]) if "budget" in content else None
+        share = zeros_asked(pattern, {asked.kind: asked.value} if asked else {})
+        return content | {"budget": {"kind": "sparsity", "value": share}}
 
     @model_validator(mode="after")
     def _pair(self) -> Recipe:
