@@ -96,9 +96,7 @@ def notes(masks: Masks, params: int, target: Target) -> list[str]:
     for reason, names in by_reason(masks.ineligible).items():
         lines.append(f"stays dense: {named(names)}: {reason}")
     if target.sparsity is not None and target.sparsity.value == str(masks.pattern):
-        lines.append(
-            f"{masks.pattern} only lets {target.name} choose sparse kernels; which it chose, the engine's build log says"
-        )
+        lines.append(f"{masks.pattern} only allows sparse kernels; which layers got one, the engine's build log says")
     return lines
 
 
