@@ -94,6 +94,7 @@ def main() -> None:
 
 def chain(network: str, side: int, folder: Path) -> dict[str, Any]:
     """Compress one network, and count from its bundle."""
+    folder.mkdir(parents=True, exist_ok=True)
     file, run = folder / f"{network}-{side}.py", folder / f"{network}-{side}"
     file.write_text(FILE.format(side=side), encoding="utf-8")
     recipe = file.with_suffix(".toml")

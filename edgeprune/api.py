@@ -23,15 +23,18 @@ from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pipeline.compress import compress as run_chain
+from edgeprune.pipeline.masked import Scoring, mask
 from edgeprune.pipeline.options import default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
 from edgeprune.pruning.budget import Limits, choose
 from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.masks import Share
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
+from edgeprune.spec.pattern import parse_pattern, zeros_asked
 from edgeprune.spec.recipe import METHOD_NAMES, Budget, MethodName
 from edgeprune.spec.result import Result
 from edgeprune.spec.target import load_target
@@ -60,7 +63,7 @@ def compress(
         EdgepruneError: anything that the caller can mend.
     """
     asked = recipe_from({"model": model, "data": data, "target": target, **options})
-    outcome = run_chain(asked, Path(output) if output is not None else default_folder(asked), tick)
+    outcome = run_chain(asked, Path(output) if output is not None else default_folder(asked), tick, _warn)
     assert outcome.result is not None
     return outcome.result
 
@@ -73,6 +76,8 @@ def prune(
     params: float | None = None,
     sparsity: float | None = None,
     method: MethodName = "magnitude",
+    pattern: str = "channel",
+    target: str | None = None,
     keep: Sequence[str] = (),
     data: tuple[Tensor, Tensor] | None = None,
     multiple: int = 8,
@@ -87,8 +92,11 @@ def prune(
         example_inputs: a float tensor `[batch, ...]` as the network takes it.
         macs: share of the multiply-adds that may stay; 0.5 if no budget is given.
         params: or the share of the parameters.
-        sparsity: or the share of the channels that must go.
+        sparsity: or the share of the channels that must go; with a mask pattern, of the weights.
         method: `magnitude`, or `hap`, which needs `data`.
+        pattern: `channel`, or a mask pattern: `2:4` or another N:M, `1x4` or another 1xN, `unstructured`. Masked
+            weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
+        target: for mask patterns: a target whose sparse kernels decide which layers are eligible.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
         data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
         multiple: widths are cut to multiples of it.
@@ -110,6 +118,13 @@ def prune(
     matching = tuple(pattern for pattern in keep if any(fnmatchcase(name, pattern) for name in names))
     for pattern in set(keep) - set(matching):
         warnings.warn(f"keep {pattern!r} matches no layer", stacklevel=2)
+    asked = parse_pattern(pattern)
+    if asked.masks:
+        given = {"macs": macs, "params": params, "sparsity": sparsity}
+        zeros = zeros_asked(asked, {kind: value for kind, value in given.items() if value is not None})
+        scoring, device = Scoring(method, data, probes, seed), load_target(target) if target else None
+        masks = mask(traced, asked, scoring, Share(zeros, max_layer_sparsity), device, matching)
+        return Network.of(traced, pattern, masks.kept)
     ground = prunable(traced, matching)
     found = None
     if method in NEEDS_CURVATURE:
@@ -153,7 +168,7 @@ def quantize(
         device.weight_bits.value,
         calibration,
     )
-    return Network.of(prepared)
+    return Network.of(prepared, *_masks(module))
 
 
 def export(
@@ -177,9 +192,18 @@ def export(
         mean: per channel, of pixels in 0..1, as used for `example_inputs`.
         std: likewise.
     """
-    shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std))
+    shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std), *_masks(module))
     example = _tensor(example_inputs)
     return ship(_traced(module, example), example, Path(folder), shipping)
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=2)
+
+
+def _masks(module: nn.Module) -> tuple[str, dict[str, Tensor]]:
+    """The pattern of a network that `prune` returned, and the weights that it keeps."""
+    return (module.pattern, module.kept) if isinstance(module, Network) else ("channel", {})
 
 
 def _tensor(example_inputs: Tensor | tuple[Tensor]) -> Tensor:

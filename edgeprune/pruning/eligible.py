@@ -33,8 +33,8 @@ class Eligible:
     narrow: tuple[str, ...]
 
 
-def eligible(traced: Traced, pattern: Pattern, target: Target, keep: tuple[str, ...]) -> Eligible:
-    """Go through the convolutions and linear layers of a network.
+def eligible(traced: Traced, pattern: Pattern, target: Target | None, keep: tuple[str, ...]) -> Eligible:
+    """Go through the convolutions and linear layers of a network. Without a target only the shapes decide.
 
     The layers that read the image and that give the class scores stay dense under every pattern: they hold few of the
     multiply-adds, every output depends on each of their weights, and SNOWS (arXiv:2411.18376) leaves both alone.
@@ -66,7 +66,7 @@ def _against(
     node: fx.Node,
     weight: Tensor,
     pattern: Pattern,
-    target: Target,
+    target: Target | None,
     keep: tuple[str, ...],
     ends: tuple[set[str], set[str]],
 ) -> Iterator[str]:
@@ -84,20 +84,22 @@ def _against(
     if "transpose" in getattr(node.target, "__name__", ""):
         yield "a transposed convolution"
     outputs, inputs = weight.shape[:2]
-    channels = "inputs per group" if _grouped(node, inputs) else "inputs"
+    per_group = " per group" if _grouped(node, inputs) else ""
+    its_inputs = f"its one input{per_group} is" if inputs == 1 else f"its {inputs} inputs{per_group} are"
     if pattern.kind == "blocks" and outputs % pattern.rows:
         yield f"its {outputs} outputs are no multiple of {pattern.rows}"
     if pattern.kind == "n:m" and inputs % pattern.group:
-        yield f"its {inputs} {channels} are no multiple of {pattern.group}"
+        yield f"{its_inputs} no multiple of {pattern.group}"
     if _sparse_kernels(pattern, target) and inputs % TENSORRT_INPUTS:
-        yield f"its {inputs} {channels} are no multiple of {TENSORRT_INPUTS}, which sparse kernels of TensorRT need"
+        yield f"{its_inputs} no multiple of {TENSORRT_INPUTS}, which sparse kernels of TensorRT need"
     if _sparse_kernels(pattern, target) and outputs % TENSORRT_OUTPUTS:
         yield f"its {outputs} outputs are no multiple of {TENSORRT_OUTPUTS}, which sparse kernels of TensorRT need"
 
 
-def _sparse_kernels(pattern: Pattern, target: Target) -> bool:
+def _sparse_kernels(pattern: Pattern, target: Target | None) -> bool:
     """Whether the target has kernels for this very pattern."""
-    return target.runtime == "tensorrt" and target.sparsity is not None and target.sparsity.value == str(pattern)
+    sparse = target.sparsity if target is not None and target.runtime == "tensorrt" else None
+    return sparse is not None and sparse.value == str(pattern)
 
 
 def _grouped(node: fx.Node, inputs: int) -> bool:
