@@ -112,19 +112,18 @@ def prune(
     """
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
-    example = _tensor(example_inputs)
+    form, example = parse_pattern(pattern), _tensor(example_inputs)
     traced = _traced(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
     matching = tuple(pattern for pattern in keep if any(fnmatchcase(name, pattern) for name in names))
     for pattern in set(keep) - set(matching):
         warnings.warn(f"keep {pattern!r} matches no layer", stacklevel=2)
-    asked = parse_pattern(pattern)
-    if asked.masks:
+    if form.masks:
         given = {"macs": macs, "params": params, "sparsity": sparsity}
-        zeros = zeros_asked(asked, {kind: value for kind, value in given.items() if value is not None})
+        zeros = zeros_asked(form, {kind: value for kind, value in given.items() if value is not None})
         scoring, device = Scoring(method, data, probes, seed), load_target(target) if target else None
-        masks = mask(traced, asked, scoring, Share(zeros, max_layer_sparsity), device, matching)
-        return Network.of(traced, pattern, masks.kept)
+        masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
+        return Network.of(traced, str(form), masks.kept)
     ground = prunable(traced, matching)
     found = None
     if method in NEEDS_CURVATURE:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -26,7 +26,7 @@ def _rows(product: Tensor) -> Tensor:
 
 def channel_traces(
     traced: Traced,
-    weights: list[str],
+    weights: Mapping[str, int],
     x: Tensor,
     y: Tensor,
     probes: int,
@@ -38,6 +38,8 @@ def channel_traces(
     reduce: Callable[[Tensor], Tensor] = _rows,
 ) -> Curvature:
     """Estimate `Tr(H_cc)` for each output channel c of the named weights (Yu et al. 2021, arXiv 2101.08940).
+
+    `weights`: name -> the axis of its output channels.
 
     One probe is one vector v of independent signs over all the weights at once; `v_c . (Hv)_c` has expectation
     `Tr(H_cc)` for every channel at once, the other channels adding variance but no bias. H is the Hessian of the
@@ -63,8 +65,8 @@ def channel_traces(
             xb, yb = x[start : start + batch_size], y[start : start + batch_size]
             graph = GradientGraph(traced.module, chosen, xb, yb, loss)
             for vector, total in zip(vectors, totals, strict=True):
-                for name, v, hv in zip(weights, vector, graph.product(vector), strict=True):
-                    part = reduce(v * hv).cpu() * (len(xb) / len(x))
+                for (name, out), v, hv in zip(weights.items(), vector, graph.product(vector), strict=True):
+                    part = reduce((v * hv).movedim(out, 0)).cpu() * (len(xb) / len(x))
                     total[name] = total[name] + part if name in total else part
             del graph
             tick("curvature", done * len(x) + count * min(start + batch_size, len(x)), probes * len(x))

@@ -46,7 +46,7 @@ def mask(
         images, labels = scoring.data
         curvature = channel_traces(
             traced,
-            [*found.weights],
+            dict.fromkeys(found.weights, 0),
             images,
             labels,
             scoring.probes,

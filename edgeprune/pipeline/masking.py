@@ -48,7 +48,7 @@ def curvature(work: Work, before: Stage) -> Stage | None:
         x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
         found = channel_traces(
             traced,
-            [*_eligible(work, traced).weights],
+            dict.fromkeys(_eligible(work, traced).weights, 0),
             x,
             y,
             recipe.curvature.probes,

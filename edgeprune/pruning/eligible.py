@@ -10,6 +10,7 @@ from torch import Tensor, fx
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.count import Layer, layers
+from edgeprune.model.operators import convolution_arguments, name_of
 from edgeprune.model.traced import Traced
 from edgeprune.spec.pattern import Pattern
 from edgeprune.spec.target import Target
@@ -79,12 +80,14 @@ def _against(
         yield f"it reads the image ({weight.shape[1]} input channels)"
     if layer.node in ends[1]:
         yield "it gives the class scores"
+    if name_of(node) != "linear" and not name_of(node).startswith("conv"):
+        yield "its product with the weight is written out, without a linear layer"
     if pattern.kind == "unstructured":
         return
-    if "transpose" in getattr(node.target, "__name__", ""):
+    if "transpose" in name_of(node):
         yield "a transposed convolution"
     outputs, inputs = weight.shape[:2]
-    per_group = " per group" if _grouped(node, inputs) else ""
+    per_group = " per group" if _grouped(node) else ""
     its_inputs = f"its one input{per_group} is" if inputs == 1 else f"its {inputs} inputs{per_group} are"
     if pattern.kind == "blocks" and outputs % pattern.rows:
         yield f"its {outputs} outputs are no multiple of {pattern.rows}"
@@ -102,11 +105,9 @@ def _sparse_kernels(pattern: Pattern, target: Target | None) -> bool:
     return sparse is not None and sparse.value == str(pattern)
 
 
-def _grouped(node: fx.Node, inputs: int) -> bool:
-    """Whether a convolution reads more channels than each of its kernels does."""
-    before = node.args[0]
-    value = before.meta.get("val") if isinstance(before, fx.Node) else None
-    return "conv" in getattr(node.target, "__name__", "") and isinstance(value, Tensor) and value.shape[1] != inputs
+def _grouped(node: fx.Node) -> bool:
+    """Whether the layer is a convolution of more groups than one."""
+    return name_of(node).startswith("conv") and convolution_arguments(node)[3] > 1
 
 
 def _reading_image(graph: fx.Graph, found: list[Layer]) -> set[str]:

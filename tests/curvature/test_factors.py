@@ -39,7 +39,9 @@ def test_estimated_sums_lead_to_the_diagonal_of_the_full_hessian() -> None:
     exact = torch.stack(
         [torch.autograd.grad(g, weight, retain_graph=True)[0].reshape(-1)[i] for i, g in enumerate(gradients)]
     ).view(4, 6)
-    found = channel_traces(traced, ["1.weight"], x, y, 400, 12, 0, silent, lambda _: False, _squared, rows_and_columns)
+    found = channel_traces(
+        traced, {"1.weight": 0}, x, y, 400, 12, 0, silent, lambda _: False, _squared, rows_and_columns
+    )
     estimate = diagonal(found.per_probe["1.weight"], exact.shape)
     assert float((estimate - exact).norm() / exact.norm()) < 0.1
 
@@ -47,8 +49,8 @@ def test_estimated_sums_lead_to_the_diagonal_of_the_full_hessian() -> None:
 def test_rows_are_the_channel_traces() -> None:
     traced, x, y = _layer()
     both = channel_traces(
-        traced, ["1.weight"], x, y, 3, 12, 0, silent, lambda _: False, functional.cross_entropy, rows_and_columns
+        traced, {"1.weight": 0}, x, y, 3, 12, 0, silent, lambda _: False, functional.cross_entropy, rows_and_columns
     ).per_probe["1.weight"]
-    plain = channel_traces(traced, ["1.weight"], x, y, 3, 12, 0, silent, lambda _: False).per_probe["1.weight"]
+    plain = channel_traces(traced, {"1.weight": 0}, x, y, 3, 12, 0, silent, lambda _: False).per_probe["1.weight"]
     torch.testing.assert_close(both[:, :4], plain)
     torch.testing.assert_close(both[:, :4].sum(1), both[:, 4:].sum(1))
