@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from itertools import chain
 
 from torch import Tensor, fx
 
@@ -47,11 +48,12 @@ def eligible(traced: Traced, pattern: Pattern, target: Target | None, keep: tupl
     found = [layer for layer in layers(traced) if layer.weight in parameters]
     _check_keep(found, keep)
     nodes = {node.name: node for node in traced.module.graph.nodes}
-    ends = _reading_image(traced.module.graph, found), _giving_scores(traced.module.graph, found)
+    first, last = _reading_image(traced.module.graph, found), _giving_scores(traced.module.graph, found)
     reasons: dict[str, str] = {}
     for layer in found:
-        weight = parameters[layer.weight]
-        why = next(_against(layer, nodes[layer.node], weight, pattern, target, keep, ends), None)
+        node, weight = nodes[layer.node], parameters[layer.weight]
+        against = chain(_by_place(layer, weight, keep, first, last), _by_shape(node, weight, pattern, target))
+        why = next(against, None)
         if why is not None:
             reasons[layer.weight] = why
     weights = tuple(dict.fromkeys(layer.weight for layer in found if layer.weight not in reasons))
@@ -62,24 +64,18 @@ def eligible(traced: Traced, pattern: Pattern, target: Target | None, keep: tupl
     return Eligible(weights, reasons, narrow if _sparse_kernels(pattern, target) else ())
 
 
-def _against(
-    layer: Layer,
-    node: fx.Node,
-    weight: Tensor,
-    pattern: Pattern,
-    target: Target | None,
-    keep: tuple[str, ...],
-    ends: tuple[set[str], set[str]],
-) -> Iterator[str]:
-    """The reasons against a layer, the most telling first."""
+def _by_place(layer: Layer, weight: Tensor, keep: tuple[str, ...], first: set[str], last: set[str]) -> Iterator[str]:
+    """The reasons against a layer because of what it is in the network."""
     owner = layer.weight.rpartition(".")[0]
-    kept = [rule for rule in keep if fnmatchcase(owner, rule)]
-    if kept:
-        yield f"--keep {kept[0]!r}"
-    if layer.node in ends[0]:
+    yield from (f"--keep {rule!r}" for rule in keep if fnmatchcase(owner, rule))
+    if layer.node in first:
         yield f"it reads the image ({weight.shape[1]} input channels)"
-    if layer.node in ends[1]:
+    if layer.node in last:
         yield "it gives the class scores"
+
+
+def _by_shape(node: fx.Node, weight: Tensor, pattern: Pattern, target: Target | None) -> Iterator[str]:
+    """The reasons against a layer because its weight does not divide into the pattern, or fit the target's kernels."""
     if name_of(node) != "linear" and not name_of(node).startswith("conv"):
         yield "its product with the weight is written out, without a linear layer"
     if pattern.kind == "unstructured":
