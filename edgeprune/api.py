@@ -23,7 +23,7 @@ from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pipeline.compress import compress as run_chain
-from edgeprune.pipeline.masked import Scoring, mask
+from edgeprune.pipeline.masked import Probing, Scoring, mask
 from edgeprune.pipeline.options import default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
@@ -121,7 +121,8 @@ def prune(
     if form.masks:
         given = {"macs": macs, "params": params, "sparsity": sparsity}
         zeros = zeros_asked(form, {kind: value for kind, value in given.items() if value is not None})
-        scoring, device = Scoring(method, data, probes, seed), load_target(target) if target else None
+        scoring = Scoring(method, data, Probing(probes, len(data[0]) if data else 1, seed))
+        device = load_target(target) if target else None
         masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
         return Network.of(traced, str(form), masks.kept)
     ground = prunable(traced, matching)

@@ -20,10 +20,6 @@ PIXELS = 128 * 64 * 64
 """Largest batch, in pixels: a double backward pass holds about four times the activations of a forward one."""
 
 
-def _rows(product: Tensor) -> Tensor:
-    return product.flatten(1).sum(1)
-
-
 def channel_traces(
     traced: Traced,
     weights: Mapping[str, int],
@@ -35,7 +31,6 @@ def channel_traces(
     tick: Tick,
     settled: Callable[[Curvature], bool],
     loss: Loss = functional.cross_entropy,
-    reduce: Callable[[Tensor], Tensor] = _rows,
 ) -> Curvature:
     """Estimate `Tr(H_cc)` for each output channel c of the named weights (Yu et al. 2021, arXiv 2101.08940).
 
@@ -44,8 +39,7 @@ def channel_traces(
     One probe is one vector v of independent signs over all the weights at once; `v_c . (Hv)_c` has expectation
     `Tr(H_cc)` for every channel at once, the other channels adding variance but no bias. H is the Hessian of the
     mean loss over all of `x`; probe i is the same vector on every batch, so that its samples are of that H.
-    After each round of probes `settled` is asked whether the estimates so far suffice. `reduce` says what is kept of
-    `v * Hv`, by default its sums over the output channels.
+    After each round of probes `settled` is asked whether the estimates so far suffice.
 
     Raises:
         EdgepruneError: a product is not finite.
@@ -60,14 +54,13 @@ def channel_traces(
     while done < probes:
         count = min(ROUND, probes - done)
         vectors = [_signs(chosen, seed, done + i) for i in range(count)]
-        totals: list[dict[str, Tensor]] = [{} for _ in vectors]
+        totals = [{name: torch.zeros(parameters[name].shape[out]) for name, out in weights.items()} for _ in vectors]
         for start in range(0, len(x), batch_size):
             xb, yb = x[start : start + batch_size], y[start : start + batch_size]
             graph = GradientGraph(traced.module, chosen, xb, yb, loss)
             for vector, total in zip(vectors, totals, strict=True):
                 for (name, out), v, hv in zip(weights.items(), vector, graph.product(vector), strict=True):
-                    part = reduce((v * hv).movedim(out, 0)).cpu() * (len(xb) / len(x))
-                    total[name] = total[name] + part if name in total else part
+                    total[name] += (v * hv).movedim(out, 0).flatten(1).sum(1).cpu() * (len(xb) / len(x))
             del graph
             tick("curvature", done * len(x) + count * min(start + batch_size, len(x)), probes * len(x))
         for total in totals:

@@ -80,7 +80,7 @@ def _same_class(got: NDArray[np.float32], wanted: NDArray[np.float32]) -> float:
 
 
 def stored_parameters(model: onnx.ModelProto) -> int:
-    """Elements of all stored weights, biases and statistics; scales, zero points, shapes and single numbers are none.
+    """Elements of all stored weights, biases and statistics; scales, zero points and shapes are none.
 
     Equal tensors count once: a weight that two layers share is there twice in ONNX Runtime's dialect.
     """
@@ -94,7 +94,7 @@ def stored_parameters(model: onnx.ModelProto) -> int:
     weights = {
         onnx.numpy_helper.to_array(tensor).tobytes(): int(np.prod(tensor.dims))
         for tensor in model.graph.initializer
-        if tensor.name not in scales and tensor.data_type in kinds and int(np.prod(tensor.dims)) > 1
+        if tensor.name not in scales and tensor.data_type in kinds and tensor.dims
     }
     return sum(weights.values())
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import onnx
 import torch
 
-from edgeprune.exporting.constants import store_constants
+from edgeprune.exporting.constants import make_scalars, store_constants
 from edgeprune.exporting.names import name_batch, name_nodes
 from edgeprune.exporting.pooling import pool_globally
 from edgeprune.exporting.transposed import name_transposed, transpose_codes
@@ -42,6 +42,7 @@ def to_onnx(traced: Traced, opset: int) -> onnx.ModelProto:
     model: onnx.ModelProto = exported.model_proto
     for clean_up in (store_constants, pool_globally, quantize_weights, transpose_codes, sweep):
         clean_up(model)
+    make_scalars(model, traced.module.state_dict())
     name_transposed(model, {n: p.detach().cpu().numpy() for n, p in traced.module.named_parameters()})
     name_nodes(model)
     name_batch(model, BATCH)

@@ -40,7 +40,7 @@ def weights_of(model: onnx.ModelProto) -> dict[str, Array]:
     wiring = Wiring(model)
     found = {}
     for node in model.graph.node:
-        if node.op_type not in ("Conv", "ConvTranspose", "Gemm", "MatMul"):
+        if node.op_type not in ("Conv", "Gemm", "MatMul"):
             continue
         name, turned = node.input[1], 0
         while name in wiring.writer and wiring.writer[name].op_type in BETWEEN:

@@ -7,13 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+from safetensors.torch import save as to_bytes
+
 from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
-from edgeprune.curvature.factors import rows_and_columns
-from edgeprune.curvature.trace import channel_traces
+from edgeprune.curvature.weights import WeightCurvature
 from edgeprune.model.batches import sample
 from edgeprune.model.traced import Traced, save
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.held import MASKS
+from edgeprune.pipeline.masked import Probing, weight_curvature
 from edgeprune.pipeline.steps import NETWORK, Work, network
 from edgeprune.pruning.eligible import Eligible, eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks, save_masks
@@ -21,7 +24,7 @@ from edgeprune.pruning.methods import NEEDS_CURVATURE
 from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.target import Target
 
-CURVATURE = "curvature.safetensors"
+INPUTS, TRACES = "inputs.safetensors", "curvature.safetensors"
 NAMED = 4
 """Layers that a line names before it only counts."""
 
@@ -38,7 +41,7 @@ def too_narrow(work: Work, dense: Stage) -> str | None:
 
 
 def curvature(work: Work, before: Stage) -> Stage | None:
-    """The Hessian's sums over rows and columns of every weight that the pattern may take."""
+    """What a weight's removal is predicted to cost, for methods that score by curvature."""
     recipe = work.recipe
     if recipe.method not in NEEDS_CURVATURE:
         return None
@@ -46,22 +49,22 @@ def curvature(work: Work, before: Stage) -> Stage | None:
     def make(folder: Path) -> None:
         traced = work.load(before)
         x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
-        found = channel_traces(
-            traced,
-            dict.fromkeys(_eligible(work, traced).weights, 0),
-            x,
-            y,
-            recipe.curvature.probes,
-            recipe.curvature.batch_size,
-            recipe.seed,
-            work.tick,
-            _never,
-            reduce=rows_and_columns,
-        )
-        save_curvature(found, folder / CURVATURE)
+        probing = Probing(recipe.curvature.probes, recipe.curvature.batch_size, recipe.seed)
+        weights, pattern = _eligible(work, traced).weights, parse_pattern(recipe.pattern)
+        found = weight_curvature(traced, weights, pattern, x, y, probing, work.tick)
+        (folder / INPUTS).write_bytes(to_bytes({name: value.contiguous() for name, value in found.inputs.items()}))
+        if found.traces is not None:
+            save_curvature(found.traces, folder / TRACES)
 
     settings = [recipe.curvature.model_dump(mode="json"), recipe.seed, *_deciding(work)]
     return work.run.stage("curvature", settings, [before], make)
+
+
+def _scored(stage: Stage | None) -> WeightCurvature | None:
+    if stage is None:
+        return None
+    traces = stage.path / TRACES
+    return WeightCurvature(load_file(stage.path / INPUTS), load_curvature(traces) if traces.is_file() else None)
 
 
 def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
@@ -70,16 +73,17 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
 
     def make(folder: Path) -> None:
         traced = network(before)
-        found = load_curvature(scored.path / CURVATURE) if scored else None
+        found = _scored(scored)
         work.tick("masking", 0, 1)
         share = Share(recipe.budget.value, recipe.max_layer_sparsity)
         pattern = parse_pattern(recipe.pattern)
         masks = choose_masks(traced.module, _eligible(work, traced), pattern, recipe.method, found, share)
         apply_masks(traced.module, masks.kept)
         work.tick("masking", 1, 1)
+        traces = found.traces if found else None
         save(traced, folder / NETWORK)
         save_masks(masks, folder / MASKS)
-        (folder / "cuts.json").write_text(json.dumps(_report(masks, found), indent=2), encoding="utf-8")
+        (folder / "cuts.json").write_text(json.dumps(_report(masks, traces), indent=2), encoding="utf-8")
 
     settings = [recipe.method, recipe.budget.value, recipe.max_layer_sparsity, *_deciding(work)]
     return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
@@ -123,12 +127,6 @@ def _deciding(work: Work) -> list[Any]:
     """The settings that decide which layers are masked."""
     sparse = work.target.sparsity.value if work.target.sparsity is not None else None
     return [work.recipe.pattern, work.recipe.keep, work.target.runtime, sparse]
-
-
-def _never(found: Curvature) -> bool:
-    """No order of channels settles early: every probe is used."""
-    del found
-    return False
 
 
 def _report(masks: Masks, found: Curvature | None) -> dict[str, Any]:

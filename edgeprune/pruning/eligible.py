@@ -78,8 +78,6 @@ def _by_shape(node: fx.Node, weight: Tensor, pattern: Pattern, target: Target | 
     """The reasons against a layer because its weight does not divide into the pattern, or fit the target's kernels."""
     if name_of(node) != "linear" and not name_of(node).startswith("conv"):
         yield "its product with the weight is written out, without a linear layer"
-    if pattern.kind == "unstructured":
-        return
     if "transpose" in name_of(node):
         yield "a transposed convolution"
     outputs, inputs = weight.shape[:2]

@@ -14,7 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from edgeprune.curvature.curvature import Curvature
+from edgeprune.curvature.weights import WeightCurvature
 from edgeprune.errors import EdgepruneError
 from edgeprune.pruning.eligible import Eligible
 from edgeprune.pruning.patterns import masks_of
@@ -59,7 +59,12 @@ class Share:
 
 
 def choose_masks(
-    module: nn.Module, found: Eligible, pattern: Pattern, method: MethodName, curvature: Curvature | None, share: Share
+    module: nn.Module,
+    found: Eligible,
+    pattern: Pattern,
+    method: MethodName,
+    curvature: WeightCurvature | None,
+    share: Share,
 ) -> Masks:
     """Score the eligible weights and choose.
 

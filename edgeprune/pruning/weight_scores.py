@@ -3,7 +3,7 @@
 `magnitude`: |w|.
 `hap`: the second-order cost of a removal, `w^2 H_ww / 2` (LeCun et al. 1990; of HAP, arXiv 2101.08940, the case of a
 group of one weight). H_ww is not the mean over a channel as for channel cuts, which would cancel within the groups of
-N:M and leave magnitude: it is the Kronecker-factored diagonal of `curvature.factors`.
+N:M and leave magnitude: it is the Kronecker-factored diagonal of `curvature.weights`.
 """
 
 from __future__ import annotations
@@ -12,24 +12,23 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
-from edgeprune.curvature.curvature import Curvature
-from edgeprune.curvature.factors import diagonal
+from edgeprune.curvature.weights import WeightCurvature
 from edgeprune.spec.recipe import MethodName
 
-WeightScores = Callable[[nn.Module, tuple[str, ...], Curvature | None], dict[str, Tensor]]
+WeightScores = Callable[[nn.Module, tuple[str, ...], WeightCurvature | None], dict[str, Tensor]]
 
 
-def _magnitude(module: nn.Module, weights: tuple[str, ...], curvature: Curvature | None) -> dict[str, Tensor]:
+def _magnitude(module: nn.Module, weights: tuple[str, ...], curvature: WeightCurvature | None) -> dict[str, Tensor]:
     del curvature
     return {name: module.get_parameter(name).detach().cpu().abs() for name in weights}
 
 
-def _hap(module: nn.Module, weights: tuple[str, ...], curvature: Curvature | None) -> dict[str, Tensor]:
+def _hap(module: nn.Module, weights: tuple[str, ...], curvature: WeightCurvature | None) -> dict[str, Tensor]:
     assert curvature is not None, "the pipeline estimates it for methods in NEEDS_CURVATURE"
     scores = {}
     for name in weights:
         w = module.get_parameter(name).detach().cpu().double()
-        scores[name] = w.square() * diagonal(curvature.per_probe[name], w.shape) / 2
+        scores[name] = w.square() * curvature.diagonal(name, w.shape) / 2
     return scores
 
 

@@ -64,7 +64,7 @@ def test_blocks_ask_for_outputs_and_single_weights_for_nothing() -> None:
     assert set(blocks.weights) == {"wide.weight", "inputs.weight"}
     assert blocks.reasons["outputs.weight"] == "its 12 outputs are no multiple of 8"
     single = eligible(_widths(), parse_pattern("unstructured"), CPU, ())
-    assert set(single.reasons) == {"stem.weight", "head.weight"}
+    assert set(single.reasons) == {"stem.weight", "up.weight", "head.weight"}
 
 
 def test_what_is_kept_stays_dense_and_a_pattern_of_nothing_is_told() -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from edgeprune.curvature.curvature import Curvature
-from edgeprune.curvature.factors import diagonal, rows_and_columns
+from edgeprune.curvature.weights import WeightCurvature
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.eligible import eligible
@@ -58,19 +58,13 @@ def test_they_come_back_from_a_file(tmp_path: Path) -> None:
 def test_hap_is_half_the_square_times_the_factored_diagonal() -> None:
     traced = _traced()
     w = traced.module.get_parameter("d.weight").detach().double()
-    samples = torch.stack([rows_and_columns(torch.rand(w.shape, dtype=torch.float64)) for _ in range(5)])
-    found = WEIGHT_SCORES["hap"](traced.module, ("d.weight",), Curvature({"d.weight": samples}, 8))["d.weight"]
-    means = samples.mean(0)
-    rows, columns = means[: len(w)], means[len(w) :].view(w.shape[1:])
-    for index in ((0, 0, 0, 0), (3, 7, 2, 1), (23, 23, 2, 2)):
-        out, inner = index[0], index[1:]
-        expected = 0.5 * w[index] ** 2 * rows[out] * columns[inner] / rows.sum()
-        assert float(found[index]) == pytest.approx(float(expected), rel=1e-9)
-
-
-def test_a_layer_without_curvature_scores_zero_and_is_finite() -> None:
-    samples = -torch.rand(4, 3 + 6, dtype=torch.float64)
-    assert not diagonal(samples, torch.Size((3, 6))).any()
+    samples, inputs = torch.rand(5, len(w), dtype=torch.float64) + 1, torch.rand(1, 24, 1, 1, dtype=torch.float64)
+    curvature = WeightCurvature({"d.weight": inputs}, Curvature({"d.weight": samples}, 8))
+    found = WEIGHT_SCORES["hap"](traced.module, ("d.weight",), curvature)["d.weight"]
+    for out, channel, row, column in ((0, 0, 0, 0), (3, 7, 2, 1), (23, 23, 2, 2)):
+        share = inputs[0, channel, 0, 0] / (9 * inputs.sum())
+        expected = 0.5 * w[out, channel, row, column] ** 2 * samples[:, out].mean() * share
+        assert float(found[out, channel, row, column]) == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_a_weight_that_is_not_finite_is_named() -> None:
