@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.zoo_mixing import MIXING
+
 SHAPE = (3, 12, 12)
 
 
@@ -175,7 +177,7 @@ class Shuffle(nn.Module):
 
 
 class Unknown(nn.Module):
-    """An operator without a rule in the middle (cumsum), and a norm over channels."""
+    """An operator without a rule in the middle (a sort of the channels), and a norm over channels."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -183,7 +185,7 @@ class Unknown(nn.Module):
         self.norm, self.head = nn.LayerNorm(16), nn.Linear(16, 5)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.b(torch.cumsum(self.a(x), 1))
+        x = self.b(torch.sort(self.a(x), 1)[0])
         return self.head(self.norm(self.c(x).mean((2, 3))))
 
 
@@ -234,6 +236,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
         Unknown,
         Odd,
         Pieces,
+        *MIXING,
     )
 }
 

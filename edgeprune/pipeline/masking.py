@@ -22,6 +22,7 @@ from edgeprune.pruning.eligible import Eligible, eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks, save_masks
 from edgeprune.pruning.methods import NEEDS_CURVATURE
 from edgeprune.spec.pattern import parse_pattern
+from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.target import Target
 
 INPUTS, TRACES = "inputs.safetensors", "curvature.safetensors"
@@ -75,9 +76,8 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         traced = network(before)
         found = _scored(scored)
         work.tick("masking", 0, 1)
-        share = Share(recipe.budget.value, recipe.max_layer_sparsity)
         pattern = parse_pattern(recipe.pattern)
-        masks = choose_masks(traced.module, _eligible(work, traced), pattern, recipe.method, found, share)
+        masks = choose_masks(traced.module, _eligible(work, traced), pattern, recipe.method, found, _share(recipe))
         apply_masks(traced.module, masks.kept)
         work.tick("masking", 1, 1)
         traces = found.traces if found else None
@@ -85,7 +85,7 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         save_masks(masks, folder / MASKS)
         (folder / "cuts.json").write_text(json.dumps(_report(masks, traces), indent=2), encoding="utf-8")
 
-    settings = [recipe.method, recipe.budget.value, recipe.max_layer_sparsity, *_deciding(work)]
+    settings = [recipe.method, recipe.budget.sparsity, recipe.max_layer_sparsity, *_deciding(work)]
     return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
 
 
@@ -119,6 +119,12 @@ def named(weights: list[str] | tuple[str, ...]) -> str:
     return ", ".join(layers[:NAMED]) + (f" and {rest} more" if rest > 0 else "")
 
 
+def _share(recipe: Recipe) -> Share:
+    zeros = recipe.budget.sparsity
+    assert zeros is not None, "a recipe with a mask pattern holds its share of zeros"
+    return Share(zeros, recipe.max_layer_sparsity)
+
+
 def _eligible(work: Work, traced: Traced) -> Eligible:
     return eligible(traced, parse_pattern(work.recipe.pattern), work.target, work.recipe.keep)
 
@@ -132,6 +138,8 @@ def _deciding(work: Work) -> list[Any]:
 def _report(masks: Masks, found: Curvature | None) -> dict[str, Any]:
     return {
         "pattern": str(masks.pattern),
+        "budget": {},
+        "latency_from": None,
         "kept": {name: (int(mask.sum()), mask.numel()) for name, mask in masks.kept.items()},
         "reached": {"sparsity": masks.sparsity},
         "ineligible": masks.ineligible,

@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.recipe import METHOD_NAMES, Recipe
+from edgeprune.spec.recipe import LIMIT_NAMES, METHOD_NAMES, AttentionCut, Recipe
+from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "pattern", "macs", "params", "sparsity", "keep", "fp32",
+    "target", "method", "pattern", "keep", "attention", "exact", "fp32", "latency_profile",
+    *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
 
@@ -52,7 +54,7 @@ def recipe_from(asked: dict[str, Any]) -> Recipe:
         )
         if given:
             raise EdgepruneError(f"--recipe says everything; {given[0]} cannot be given beside it. Edit the recipe.")
-        return read_toml(Recipe, Path(file))
+        return _checked(read_toml(Recipe, Path(file)))
     if (options["model"] is None) != (options["data"] is None):
         missing = "MODEL" if options["model"] is None else "--data"
         raise EdgepruneError(f"{missing} is missing. Give both MODEL and --data, or neither for the built-in example.")
@@ -60,7 +62,14 @@ def recipe_from(asked: dict[str, Any]) -> Recipe:
         raise EdgepruneError(f"unknown method {options['method']!r}. Known: {', '.join(METHOD_NAMES)}.")
     content = _content(options)
     content["target"] = _target(options["target"])
-    return parse(Recipe, content, "options")
+    return _checked(parse(Recipe, content, "options"))
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """Refuse before torch is loaded what the target's facts will not allow."""
+    if recipe.budget.latency_ms is not None:
+        check_latency(load_target(recipe.target), recipe.precision, recipe.latency_profile)
+    return recipe
 
 
 def _target(name: str | None) -> str:
@@ -88,15 +97,27 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "training": training,
         "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
         "precision": "fp32" if options["fp32"] else "int8",
-        **_given(options, "method", "pattern", "seed", "device"),
+        **_given(options, "method", "pattern", "attention", "seed", "device"),
     }
+    if options["attention"] is not None and options["attention"] not in get_args(AttentionCut):
+        known = ", ".join(get_args(AttentionCut))
+        raise EdgepruneError(f"unknown --attention {options['attention']!r}. Known: {known}.")
+    if options["exact"]:
+        content["exact"] = True
     if options["keep"]:
         content["keep"] = (options["keep"],) if isinstance(options["keep"], str) else tuple(options["keep"])
-    budgets = _given(options, "macs", "params", "sparsity")
-    if len(budgets) > 1:
-        raise EdgepruneError(f"--{' and --'.join(budgets)} exclude each other for now. Choose one budget.")
-    for kind, value in budgets.items():
-        content["budget"] = {"kind": kind, "value": value}
+    budget = _given(options, *LIMIT_NAMES, "max_drop")
+    if budget:
+        content["budget"] = budget
+    search = {"trials": options["trials"], "epochs": options["trial_epochs"]}
+    given = {name: value for name, value in search.items() if value is not None}
+    if given and options["max_drop"] is None:
+        raise EdgepruneError("--trials and --trial-epochs belong to --max-drop. Give it too, or leave them out.")
+    content["search"] = given
+    if options["latency_profile"] is not None:
+        if options["latency_ms"] is None:
+            raise EdgepruneError("--latency-profile belongs to --latency-ms. Give it too, or leave the profile out.")
+        content["latency_profile"] = _absolute(str(options["latency_profile"]))
     return content
 
 

@@ -92,6 +92,17 @@ def zeros_asked(pattern: Pattern, budgets: Mapping[str, float]) -> float:
     return follows
 
 
+def check_alone(pattern: Pattern, others: Mapping[str, bool]) -> None:
+    """Refuse settings on channels (name -> whether it is asked for) beside a mask pattern, which cuts none.
+
+    Raises:
+        EdgepruneError: one is asked for.
+    """
+    asked = [name for name, given in others.items() if given]
+    if asked:
+        raise EdgepruneError(f"{asked[0]} is about channels, and pattern {pattern} cuts none. Leave one of them out.")
+
+
 def no_speed(pattern: Pattern, target: Target) -> str | None:
     """What a pattern will not bring on a target, as one line; None where it can bring speed."""
     sparse = target.sparsity.value if target.sparsity is not None else None

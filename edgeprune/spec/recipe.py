@@ -8,23 +8,77 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
-from edgeprune.spec.pattern import parse_pattern, zeros_asked
+from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
 MethodName = Literal["hap", "magnitude"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 AttentionCut = Literal["dims", "heads"]
-BudgetKind = Literal["macs", "params", "sparsity"]
+LimitName = Literal["macs", "params", "sparsity", "size_mb", "memory_mb", "latency_ms"]
+LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
+SHARES: frozenset[LimitName] = frozenset({"macs", "params", "sparsity"})
+"""Limits that are shares of the dense network; the others are absolute."""
 
 
 class Budget(Strict):
-    """How much may stay (`macs`, `params`: share of the dense network) or must go (`sparsity`).
+    """Limits that must all hold; or `max_drop` alone, for the smallest network that is accurate enough."""
 
-    `sparsity` is a share of the channels; with a mask pattern, of the weights that it may take.
-    """
+    macs: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the multiply-adds that may stay."""
+    params: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the parameters that may stay."""
+    sparsity: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the channels that must go; with a mask pattern, of the weights that it may take."""
+    size_mb: float | None = Field(default=None, gt=0)
+    """1e6 bytes of weights in the precision that ships."""
+    memory_mb: float | None = Field(default=None, gt=0)
+    """1e6 bytes of activations that live at the same time, at batch 1."""
+    latency_ms: float | None = Field(default=None, gt=0)
+    """Of one image, by a measured profile of the target or by a roofline of its facts."""
+    max_drop: float | None = Field(default=None, gt=0, lt=1)
+    """Largest loss of validation accuracy, 0.01 being one point."""
 
-    kind: BudgetKind = "macs"
-    value: float = Field(default=0.5, gt=0, lt=1)
+    @model_validator(mode="after")
+    def _something(self) -> Budget:
+        if not self.limits and self.max_drop is None:
+            raise ValueError("no limit is given; say macs = 0.5")
+        if self.limits and self.max_drop is not None:
+            raise ValueError(
+                f"max_drop searches the budget itself; {next(iter(self.limits))} cannot be given beside it"
+            )
+        return self
+
+    @property
+    def limits(self) -> dict[LimitName, float]:
+        """The limits that are given, by name."""
+        given = ((name, getattr(self, name)) for name in LIMIT_NAMES)
+        return {name: value for name, value in given if value is not None}
+
+
+class Search(Strict):
+    """How `max_drop` searches: bisection on the share of multiply-adds, a short fine-tuning for each."""
+
+    trials: int = Field(default=5, ge=1, le=20)
+    epochs: int = Field(default=1, ge=0)
+
+
+class LayerRule(Strict):
+    """What holds for the layers whose names match `pattern`; of several rules that match, the first counts."""
+
+    pattern: str = Field(min_length=1)
+    keep: bool = False
+    """Never cut its output channels."""
+    max_sparsity: float | None = Field(default=None, ge=0, lt=1)
+    """Instead of the recipe's `max_layer_sparsity`."""
+    min_channels: int | None = Field(default=None, ge=1)
+    multiple: int | None = Field(default=None, ge=1)
+    """Instead of the target's channel multiple."""
+
+    @model_validator(mode="after")
+    def _something(self) -> LayerRule:
+        if not self.keep and (self.max_sparsity, self.min_channels, self.multiple) == (None, None, None):
+            raise ValueError("says nothing; give keep, max_sparsity, min_channels or multiple")
+        return self
 
 
 class Source(Strict):
@@ -83,9 +137,17 @@ class Recipe(Strict):
     method: MethodName = "hap"
     pattern: str = "channel"
     """In which form weights go: see `spec.pattern`. A mask pattern's budget is a sparsity; N:M says it by itself."""
-    budget: Budget = Budget()
+    budget: Budget = Budget(macs=0.5)
+    search: Search = Search()
+    latency_profile: str | None = None
+    """A profile with layer times, for `latency_ms`; `None`: a shipped one that fits, else a roofline."""
+    attention: AttentionCut = "dims"
+    """What an attention loses: whole heads, or the same dims of every head."""
+    exact: bool = False
+    """Leave channels whole over which a norm or mean is taken: a cut would change what it is taken over."""
     keep: tuple[str, ...] = ()
-    """Patterns (`head*`) of layer names whose channels are never cut."""
+    """Patterns (`head*`) of layer names whose channels are never cut; they go before `layers`."""
+    layers: tuple[LayerRule, ...] = ()
     max_layer_sparsity: float = Field(default=0.95, gt=0, lt=1)
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
@@ -99,14 +161,23 @@ class Recipe(Strict):
     @model_validator(mode="before")
     @classmethod
     def _zeros(cls, content: Any) -> Any:
+        """With a mask pattern, write down the share of zeros that it makes."""
         if not isinstance(content, dict) or not isinstance(content.get("pattern"), str):
             return content
         pattern = parse_pattern(content["pattern"])
         if not pattern.masks:
             return content
-        asked = Budget.model_validate(content["budget"]) if "budget" in content else None
-        share = zeros_asked(pattern, {asked.kind: asked.value} if asked else {})
-        return content | {"budget": {"kind": "sparsity", "value": share}}
+        budget = Budget.model_validate(content["budget"]) if "budget" in content else None
+        asked = budget.model_dump(exclude_none=True) if budget is not None else {}
+        return content | {"budget": {"sparsity": zeros_asked(pattern, asked)}}
+
+    @model_validator(mode="after")
+    def _channels_only(self) -> Recipe:
+        pattern = parse_pattern(self.pattern)
+        if pattern.masks:
+            others = {"layers": bool(self.layers), "exact": self.exact, "attention": self.attention != "dims"}
+            check_alone(pattern, others)
+        return self
 
     @model_validator(mode="after")
     def _pair(self) -> Recipe:

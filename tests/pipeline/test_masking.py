@@ -66,7 +66,7 @@ def test_the_masks_are_there_and_the_file_that_ships_has_them(undisturbed: tuple
     assert result["final"]["params"] == result["dense"]["params"]
     assert any("50.0 % of the weights of 1 layer are zero" in note for note in result["notes"])
     assert any(note == "stays dense: head: it gives the class scores" for note in result["notes"])
-    assert recipe_of(run).budget.value == 0.5
+    assert recipe_of(run).budget.limits == {"sparsity": 0.5}
 
 
 def test_what_will_not_gain_is_said_first(undisturbed: tuple[Path, tiny.Done]) -> None:
@@ -107,6 +107,9 @@ def test_killed_in_its_trainings_it_ends_with_the_same_file(place: Path, undistu
         (("--pattern", "2:4", "--macs", "0.5"), "a budget of macs says nothing"),
         (("--pattern", "1x4", "--params", "0.5"), "Give a sparsity"),
         (("--pattern", "2:4", "--sparsity", "0.7"), "its sparsity is 0.5"),
+        (("--pattern", "2:4", "--max-drop", "0.01"), "a budget of max_drop says nothing"),
+        (("--pattern", "2:4", "--size-mb", "1"), "a budget of size_mb says nothing"),
+        (("--pattern", "2:4", "--exact"), "exact is about channels"),
         (("--pattern", "2:4", "--keep", "nothing*"), "matches no layer"),
         (("--pattern", "2:5"), "no layer of this network can be pruned 2:5"),
         (("--pattern", "unstructured", "--sparsity", "0.99"), "cannot be reached"),

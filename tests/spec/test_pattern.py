@@ -50,11 +50,21 @@ def test_a_budget_that_does_not_fit_is_told(pattern: str, budget: dict[str, floa
 def test_a_recipe_says_the_share_that_its_pattern_makes() -> None:
     content = {"source": {"model": "resnet18", "data": "digits"}, "target": "cpu-x86-avx2"}
     recipe = Recipe.model_validate({**content, "pattern": "1:4"})
-    assert (recipe.budget.kind, recipe.budget.value) == ("sparsity", 0.75)
+    assert recipe.budget.limits == {"sparsity": 0.75}
     assert Recipe.model_validate(recipe.model_dump(by_alias=True)) == recipe
-    assert Recipe.model_validate(content).budget.kind == "macs"
+    assert Recipe.model_validate(content).budget.limits == {"macs": 0.5}
     with pytest.raises(EdgepruneError, match="says nothing"):
-        Recipe.model_validate({**content, "pattern": "1x4", "budget": {"kind": "params", "value": 0.5}})
+        Recipe.model_validate({**content, "pattern": "1x4", "budget": {"params": 0.5}})
+
+
+@pytest.mark.parametrize(
+    "other", [{"exact": True}, {"attention": "heads"}, {"layers": [{"pattern": "a", "multiple": 4}]}], ids=str
+)
+def test_a_setting_on_channels_is_not_passed_over(other: dict[str, object]) -> None:
+    content = {"source": {"model": "resnet18", "data": "digits"}, "target": "cpu-x86-avx2", **other}
+    assert Recipe.model_validate(content)
+    with pytest.raises(EdgepruneError, match="is about channels, and pattern 2:4 cuts none"):
+        Recipe.model_validate({**content, "pattern": "2:4"})
 
 
 @pytest.mark.parametrize("name", known_targets())
