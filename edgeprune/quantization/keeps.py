@@ -59,7 +59,10 @@ def keeps_scale(node: fx.Node) -> bool:
     if node.op != "call_function":
         return False
     kind = packet(node)
-    if kind in MOVES or kind is operator.getitem:
+    if kind is operator.getitem:  # one part of a split, or one output of an operator that computes several
+        whole = node.args[0]
+        return isinstance(whole, fx.Node) and packet(whole) in MOVES
+    if kind in MOVES:
         return True
     if kind == ATEN.dropout:
         return True  # identity when it does not train; when it does, quantizing before it is what runs later
