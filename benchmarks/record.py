@@ -40,8 +40,11 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], file: Path | None) -> None:
-    """Print the rows as a table and the claims below it; write the record; exit 1 where a claim does not hold."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    """Print the rows as a table and the claims below it; write the record; exit 1 where a claim does not hold.
+
+    Values that are dictionaries are for the record alone.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, dict)))
     table = Table(*columns, title=title)
     for row in rows:
         table.add_row(*(_text(row.get(name)) for name in columns))

@@ -81,8 +81,12 @@ def _find(model: str) -> tuple[_Library, str]:
     return library, name
 
 
-def _import(name: str) -> ModuleType:
-    """Import a library, also where torchvision's compiled part does not load (its CUDA build beside torch for CPUs)."""
+def import_library(name: str) -> ModuleType:
+    """Import a library, also where torchvision's compiled part does not load (its CUDA build beside torch for CPUs).
+
+    Raises:
+        EdgepruneError: it is not installed, or fails.
+    """
     try:
         with quiet():
             return _import_here(name)
@@ -107,11 +111,11 @@ def _import_here(name: str) -> ModuleType:
 
 
 def _timm_names() -> list[str]:
-    return list(_import("timm").list_models())
+    return list(import_library("timm").list_models())
 
 
 def _timm_settings(name: str) -> Any:
-    return _import("timm").get_pretrained_cfg(name)
+    return import_library("timm").get_pretrained_cfg(name)
 
 
 def _timm_side(name: str) -> int:
@@ -124,11 +128,13 @@ def _timm_build(name: str, classes: int, in_channels: int, image_size: int) -> A
     # Position tables and windows are made for one size; the other networks take any, and no such argument.
     fixed = settings is not None and settings.fixed_input_size and settings.input_size[-1] != image_size
     sized = {"img_size": image_size} if fixed else {}
-    return _import("timm").create_model(name, pretrained=False, num_classes=classes, in_chans=in_channels, **sized)
+    return import_library("timm").create_model(
+        name, pretrained=False, num_classes=classes, in_chans=in_channels, **sized
+    )
 
 
 def _torchvision_models() -> Any:
-    _import("torchvision")
+    import_library("torchvision")
     return importlib.import_module("torchvision.models")
 
 
