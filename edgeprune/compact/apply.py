@@ -53,22 +53,40 @@ def compact_soundly(
         EdgepruneError: no group alone is at fault, or the budget cannot be met without those that are.
     """
     cuts = choose(groups)
+    refused: dict[str, str] = {}
     try:
         thin, proof = compact(traced, found, cuts.units, x)
-        return Compacted(thin, cuts, proof, {})
-    except EdgepruneError:
-        refused = {group.name: why for group in groups if (why := _fault(traced, found, group, x))}
-        if not refused:
-            raise
-    cuts = choose([group for group in groups if group.name not in refused])
-    thin, proof = compact(traced, found, cuts.units, x)
+    except EdgepruneError as error:
+        refused = _at_fault(traced, found, groups, x, str(error))
+        cuts = choose([group for group in groups if group.name not in refused])
+        thin, proof = compact(traced, found, cuts.units, x)
     return Compacted(thin, cuts, proof, refused)
 
 
-def _fault(traced: Traced, found: Provenance, group: Group, x: Tensor) -> str | None:
-    """Why cutting every second unit of one group fails, or None."""
+def _at_fault(traced: Traced, found: Provenance, groups: list[Group], x: Tensor, why: str) -> dict[str, str]:
+    """The groups of which every second unit cannot be cut, by halving: group name -> why.
+
+    Raises:
+        EdgepruneError: the cuts fail together, but no group alone.
+    """
+    open_, refused = [groups], dict[str, str]()
+    while open_:
+        some = open_.pop()
+        fault = _fault(traced, found, some, x)
+        if fault is not None and len(some) == 1:
+            refused[some[0].name] = fault
+        elif fault is not None:
+            open_ += [some[: len(some) // 2], some[len(some) // 2 :]]
+    if not refused:
+        raise EdgepruneError(why)
+    return refused
+
+
+def _fault(traced: Traced, found: Provenance, groups: list[Group], x: Tensor) -> str | None:
+    """Why cutting every second unit of some groups fails, or None."""
+    units = frozenset(unit for group in groups for unit in group.units[::2][: len(group.units) - 1])
     try:
-        compact(traced, found, frozenset(group.units[::2][: len(group.units) - 1]), x)
-    except EdgepruneError as error:
-        return str(error)
+        prove(traced.module, cut(traced.module, found, units), found, units, x)
+    except Exception as error:  # whatever a graph without its channels runs into
+        return next(iter(str(error).splitlines()), type(error).__name__)
     return None

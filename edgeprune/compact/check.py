@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from edgeprune.compact.rewrite import kept_axis
+from edgeprune.compact.rewrite import Keeps, kept_axis
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.operators import arguments
 from edgeprune.model.provenance import Provenance
 
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
@@ -25,21 +26,38 @@ class _Masked(fx.Interpreter):
 
     def __init__(self, module: fx.GraphModule, found: Provenance, units: frozenset[int], record: bool) -> None:
         super().__init__(module, garbage_collect_values=not record)
-        self._found, self._units = found, units
+        self._found, self._keeps = found, Keeps(found, units)
 
     def run_node(self, n: fx.Node) -> Any:
+        kept = self._keeps.of(n) if n.op != "get_attr" else None
+        if n.name in self._found.approximate:
+            return self._over_kept(n, kept)
         value = super().run_node(n)
-        labels = self._found.nodes.get(n.name)
-        if not isinstance(value, Tensor) or labels is None:
-            return value
-        kept = kept_axis(labels, self._found.shapes[n.name], self._units)
-        if kept is None:
+        if not isinstance(value, Tensor) or kept is None:
             return value
         axis, mask = kept
         view = [1] * value.dim()
         view[axis] = -1
         # Not a product: what an operator makes of a zero (0/0, log 0) must not outlive the cut.
         return torch.where(mask.to(value.device).view(view), value, 0)
+
+    def _over_kept(self, n: fx.Node, kept: tuple[int, Tensor] | None) -> Any:
+        """A statistic over channels, taken over those that stay; zeros elsewhere."""
+        with self._set_current_node(n):
+            args, kwargs = self.fetch_args_kwargs_from_env(n)
+        given = dict(zip((argument.name for argument in n.target._schema.arguments), args, strict=False)) | kwargs  # type: ignore[union-attr]
+        for name, source in arguments(n).items():
+            if isinstance(source, fx.Node) and (cut_ := self._keeps.of(source)) is not None:
+                given[name] = given[name].index_select(cut_[0], cut_[1].nonzero().flatten().to(given[name].device))
+        if "normalized_shape" in given:
+            given["normalized_shape"] = given["input"].shape[-len(given["normalized_shape"]) :]
+        assert callable(n.target)
+        value = n.target(**given)
+        if kept is None:
+            return value
+        axis, mask = kept
+        whole = value.new_zeros([*value.shape[:axis], mask.numel(), *value.shape[axis + 1 :]])
+        return whole.index_copy(axis, mask.nonzero().flatten().to(value.device), value)
 
 
 @dataclass(frozen=True)
@@ -64,7 +82,7 @@ def prove(dense: fx.GraphModule, thin: fx.GraphModule, found: Provenance, units:
     """
     reached = {}
     for dtype, tolerance in TOLERANCE.items():
-        wide, narrow = copy.deepcopy(dense).to(dtype), copy.deepcopy(thin).to(dtype)
+        wide, narrow = _in(dtype, dense), _in(dtype, thin)
         expected = masked(wide, found, units, x.to(dtype))
         with torch.no_grad():
             reached[dtype] = _relative(narrow(x.to(dtype)), expected)
@@ -75,6 +93,19 @@ def prove(dense: fx.GraphModule, thin: fx.GraphModule, found: Provenance, units:
                 f"{node}. Freeze that layer with --keep and report the network."
             )
     return Proof(reached[torch.float32], reached[torch.float64])
+
+
+def _in(dtype: torch.dtype, module: fx.GraphModule) -> fx.GraphModule:
+    """A copy that computes in another precision, where the graph names float32 too."""
+    twin = copy.deepcopy(module).to(dtype)
+    if dtype == torch.float32:
+        return twin
+    for node in twin.graph.nodes:
+        node.args, node.kwargs = torch.utils._pytree.tree_map_only(
+            torch.dtype, lambda named: dtype if named == torch.float32 else named, (node.args, dict(node.kwargs))
+        )
+    twin.recompile()
+    return twin
 
 
 def _relative(a: Tensor, b: Tensor) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ PIXELS = 128 * 64 * 64
 
 def channel_traces(
     traced: Traced,
-    weights: list[str],
+    weights: Mapping[str, int],
     x: Tensor,
     y: Tensor,
     probes: int,
@@ -33,6 +33,8 @@ def channel_traces(
     loss: Loss = functional.cross_entropy,
 ) -> Curvature:
     """Estimate `Tr(H_cc)` for each output channel c of the named weights (Yu et al. 2021, arXiv 2101.08940).
+
+    `weights`: name -> the axis of its output channels.
 
     One probe is one vector v of independent signs over all the weights at once; `v_c . (Hv)_c` has expectation
     `Tr(H_cc)` for every channel at once, the other channels adding variance but no bias. H is the Hessian of the
@@ -52,13 +54,13 @@ def channel_traces(
     while done < probes:
         count = min(ROUND, probes - done)
         vectors = [_signs(chosen, seed, done + i) for i in range(count)]
-        totals = [{name: torch.zeros(p.shape[0]) for name, p in zip(weights, chosen, strict=True)} for _ in vectors]
+        totals = [{name: torch.zeros(parameters[name].shape[out]) for name, out in weights.items()} for _ in vectors]
         for start in range(0, len(x), batch_size):
             xb, yb = x[start : start + batch_size], y[start : start + batch_size]
             graph = GradientGraph(traced.module, chosen, xb, yb, loss)
             for vector, total in zip(vectors, totals, strict=True):
-                for name, v, hv in zip(weights, vector, graph.product(vector), strict=True):
-                    total[name] += (v * hv).flatten(1).sum(1).cpu() * (len(xb) / len(x))
+                for (name, out), v, hv in zip(weights.items(), vector, graph.product(vector), strict=True):
+                    total[name] += (v * hv).movedim(out, 0).flatten(1).sum(1).cpu() * (len(xb) / len(x))
             del graph
             tick("curvature", done * len(x) + count * min(start + batch_size, len(x)), probes * len(x))
         for total in totals:

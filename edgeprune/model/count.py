@@ -8,7 +8,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from edgeprune.model.rules import convolution_arguments
+from torch import fx
+
+from edgeprune.model.operators import arguments, convolution_arguments, name_of
 from edgeprune.model.shapes import Shapes, node_shapes
 from edgeprune.model.traced import Traced
 
@@ -28,23 +30,32 @@ def layers(traced: Traced, shapes: Shapes | None = None) -> list[Layer]:
     shapes = shapes or node_shapes(traced)
     found = []
     for node in traced.module.graph.nodes:
-        name = getattr(node.target, "__name__", "").split(".")[0]
-        if node.op != "call_function" or not (name.startswith("conv") or name == "linear"):
-            continue
-        weight = node.args[1] if name == "linear" else convolution_arguments(node)[1]
-        if weight.op != "get_attr":
-            continue
-        out, kernel = shapes[node.name], shapes[weight.name]
-        # Each weight of a convolution meets every output position of every picture (a view can make several of one
-        # image), of a linear layer every row.
-        if name == "linear":
-            reuse = math.prod(out[:-1])
-        elif "transpose" in name:
-            reuse = out[0] * math.prod(shapes[node.args[0].name][2:])
-        else:
-            reuse = out[0] * math.prod(out[2:])
-        found.append(Layer(node.name, str(weight.target), reuse, reuse * math.prod(kernel)))
+        contraction = _contraction(node, shapes)
+        if contraction is not None:
+            weight, reuse = contraction
+            found.append(Layer(node.name, str(weight.target), reuse, reuse * math.prod(shapes[weight.name])))
     return found
+
+
+def _contraction(node: fx.Node, shapes: Shapes) -> tuple[fx.Node, int] | None:
+    """A layer's weight, and how often each of its elements is used for one image.
+
+    Each weight of a convolution meets every output position (transposed: every input position) of every picture, of
+    which a view can make several from one image; each weight of a linear layer or matrix product every row.
+    """
+    name, out = name_of(node), shapes.get(node.name, ())
+    if name.startswith("conv") and name.endswith("d") and "input" in arguments(node):
+        x, weight, _, _ = convolution_arguments(node)
+        places = shapes[x.name] if "transpose" in name else out
+        return (weight, places[0] * math.prod(places[2:])) if weight.op == "get_attr" else None
+    if name == "linear":
+        weight = arguments(node)["weight"]
+        return (weight, math.prod(out[:-1])) if weight.op == "get_attr" else None
+    if name in {"matmul", "mm", "bmm"}:
+        for weight, used in ((node.args[1], out[:-1]), (node.args[0], (*out[:-2], out[-1]))):
+            if isinstance(weight, fx.Node) and weight.op == "get_attr" and len(shapes[weight.name]) == 2:
+                return weight, math.prod(used)
+    return None
 
 
 def macs(traced: Traced) -> int:

@@ -13,8 +13,29 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
+from edgeprune.model.attributes import attribute
 from edgeprune.model.labels import FROZEN, Labels, collapse
 from edgeprune.model.shapes import Shapes
+from edgeprune.spec.recipe import AttentionCut
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """An open question: `small[i]` is the channel of `rows[i]` once those are one, and is frozen if they never are."""
+
+    node: str
+    small: Tensor
+    rows: Tensor
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A node that computes one number over an axis; where channels lie along it, a cut changes that number."""
+
+    node: str
+    labels: Tensor
+    axes: tuple[int, ...]
+    why: str
 
 
 @dataclass
@@ -23,12 +44,19 @@ class Flow:
 
     module: fx.GraphModule
     shapes: Shapes
+    attention: AttentionCut = "dims"
     labels: Labels = field(default_factory=Labels)
     of: dict[fx.Node, Any] = field(default_factory=dict)
     axes: dict[str, dict[int, Tensor]] = field(default_factory=dict)
     elements: dict[str, Tensor] = field(default_factory=dict)
-    weights: set[str] = field(default_factory=set)
-    """Parameters that a convolution or linear layer contracts."""
+    weights: dict[str, int] = field(default_factory=dict)
+    """Parameters that a layer contracts -> the axis of their output channels."""
+    minted: list[Tensor] = field(default_factory=list)
+    """Output channels of layers: only what is united with one of these can be cut."""
+    meetings: list[Meeting] = field(default_factory=list)
+    statistics: list[Statistic] = field(default_factory=list)
+    products: dict[str, Tensor] = field(default_factory=dict)
+    """Node name -> labels of one of its channel axes, laid out as groups x width: the cut must take either."""
     frozen: dict[str, str] = field(default_factory=dict)
     """Node name -> why what it touches is frozen."""
 
@@ -44,11 +72,7 @@ class Flow:
 
     def tensor(self, name: str) -> Tensor:
         """The parameter or buffer of that dotted name."""
-        found: Any = self.module
-        for part in name.split("."):
-            found = getattr(found, part)
-        assert isinstance(found, Tensor)
-        return found
+        return attribute(self.module, name)
 
     def _elements_of(self, name: str) -> Tensor:
         """Labels of a parameter or buffer that is used as a plain tensor; 0 for a single number."""
@@ -80,25 +104,74 @@ class Flow:
             bound[axis] = labels
         return bound[axis]
 
+    def outputs(self, weight: fx.Node, axis: int, count: int) -> Tensor:
+        """Labels of a layer's output channels: minted at the weight's first use."""
+        name = str(weight.target)
+        self.weights[name] = axis
+        known = self.axes.get(name, {}).get(axis)
+        if known is not None and known.numel() == count:
+            return known
+        fresh = self.labels.fresh(count)
+        self.minted.append(fresh)
+        return fresh
+
     def channels(self, labels: Tensor, axis: int = 1) -> Tensor:
         """Tie what lies at one index of an axis into one label per index."""
         moved = collapse(labels).movedim(axis, 0)
-        return self.labels.tie(moved.reshape(moved.shape[0], -1))
+        tied = self.labels.tie(moved.reshape(moved.shape[0], -1))
+        return tied if len(tied) == labels.shape[axis] else tied.expand(labels.shape[axis])
+
+    def meet(self, node: str, small: Tensor, rows: Tensor) -> None:
+        """Say that `small[i]` is the channel of `rows[i]`: now where that is one, later if it becomes one."""
+        left = self.settle(Meeting(node, small, rows))
+        if left is not None:
+            self.meetings.append(left)
+
+    def settle(self, meeting: Meeting) -> Meeting | None:
+        """Unite what has become one channel; returns what is still open."""
+        found = self.labels.find(meeting.rows)
+        one = (found == found[:, :1]).all(1)
+        self.labels.union(meeting.small[one], found[one, 0])
+        return None if bool(one.all()) else Meeting(meeting.node, meeting.small[~one], meeting.rows[~one])
+
+    def live(self) -> Tensor:
+        """Whether each label (by its number) stands for a channel that some layer puts out."""
+        known = torch.zeros(self.labels.count, dtype=torch.bool)
+        if self.minted:
+            known[self.labels.find(torch.cat(self.minted))] = True
+        known[FROZEN] = False
+        return known
 
     def freeze(self, node: fx.Node, why: str) -> Any:
         """Freeze everything that reaches a node; its own value is frozen labels."""
-        for source in node.all_input_nodes:
-            for labels in _tensors(self.value(source)):
-                self.labels.freeze(collapse(labels))
-            for bound in self.axes.get(str(source.target), {}).values() if source.op == "get_attr" else ():
-                self.labels.freeze(bound)
-        self.frozen[node.name] = why
+        touched = [collapse(labels) for source in node.all_input_nodes for labels in self._labels_of(source)]
+        self.freeze_labels(touched, node.name, why)
         return self.frozen_like(node)
+
+    def freeze_labels(self, touched: list[Tensor], name: str, why: str) -> None:
+        """Freeze labels; the reason is kept where a layer's channels are among them."""
+        live = self.live()
+        if any(bool(live[self.labels.find(labels)].any()) for labels in touched):
+            self.frozen[name] = why
+        for labels in touched:
+            self.labels.freeze(labels)
+
+    def _labels_of(self, source: fx.Node) -> list[Tensor]:
+        if source.op != "get_attr":
+            return _tensors(self.of[source])
+        bound = self.axes.get(str(source.target), {})
+        if bound and str(source.target) not in self.elements:
+            return list(bound.values())
+        return [self._elements_of(str(source.target)), *bound.values()]
 
     def frozen_like(self, node: fx.Node) -> Tensor:
         """Frozen labels in the shape of a node's value."""
-        zero = torch.full((1,), FROZEN, dtype=torch.int64)
-        return zero.expand(self.shapes.get(node.name, (1,)))
+        return frozen(self.shapes.get(node.name, (1,)))
+
+
+def frozen(shape: tuple[int, ...]) -> Tensor:
+    """Frozen labels of a shape, without memory."""
+    return torch.full((1,), FROZEN, dtype=torch.int64).expand(shape)
 
 
 def spread(channel: Tensor, shape: tuple[int, ...], axis: int = 1) -> Tensor:

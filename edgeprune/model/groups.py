@@ -29,6 +29,12 @@ class Group:
     places: dict[Axis, Tensor]
     producers: tuple[str, ...]
     """Weights whose output channels these are."""
+    out_axes: dict[str, int]
+    """For each of them, which axis that is."""
+
+    def out_width(self, weight: str) -> int:
+        """How many output channels of a weight one unit is."""
+        return self.width((weight, self.out_axes[weight]))
 
     def width(self, axis: Axis) -> int:
         """How many indices of an axis one unit holds."""
@@ -49,13 +55,14 @@ def channel_groups(found: Provenance) -> list[Group]:
     order = {name: i for i, name in enumerate(found.axes)}
     groups = []
     for signature, units in by_places.items():
-        producers = [name for ((name, axis), _) in signature if axis == 0 and name in found.weights]
+        producers = [name for ((name, axis), _) in signature if found.weights.get(name) == axis]
         if not producers or len(units) < 2:
             continue
         units = sorted(units)
         where = {axis: torch.tensor([positions[unit][axis] for unit in units]) for axis, _ in signature}
         producers = sorted(producers, key=order.__getitem__)
-        groups.append(Group(producers[0].rsplit(".", 1)[0], tuple(units), where, tuple(producers)))
+        out_axes = {name: found.weights[name] for name in producers}
+        groups.append(Group(producers[0].rpartition(".")[0], tuple(units), where, tuple(producers), out_axes))
     names = Counter(group.name for group in groups)
     seen: Counter[str] = Counter()
     unique = []

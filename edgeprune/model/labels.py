@@ -6,6 +6,8 @@ Whatever is united with 0 is frozen too.
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -16,13 +18,19 @@ class Labels:
     """A growing set of labels with vectorised union and find (tensors of int64 labels, any shape)."""
 
     def __init__(self) -> None:
-        self._parent = torch.zeros(1, dtype=torch.int64)
+        self._parent = torch.zeros(1024, dtype=torch.int64)
+        self.count = 1
+        """How many labels there are, the frozen one included."""
+        self.changes = 0
+        """How often labels were united that were not one before."""
 
     def fresh(self, *shape: int) -> Tensor:
         """Mint new labels, all different."""
-        start, count = self._parent.numel(), int(torch.tensor(shape).prod())
-        new = torch.arange(start, start + count)
-        self._parent = torch.cat([self._parent, new])
+        start, self.count = self.count, self.count + math.prod(shape)
+        if self.count > self._parent.numel():
+            self._parent = torch.cat([self._parent, self._parent.new_zeros(self.count)])
+        new = torch.arange(start, self.count)
+        self._parent[start : self.count] = new
         return new.reshape(shape)
 
     def find(self, labels: Tensor) -> Tensor:
@@ -48,6 +56,7 @@ class Labels:
             open_ = low != high
             if not bool(open_.any()):
                 break
+            self.changes += 1
             # Hooking the larger root below the smaller keeps the forest acyclic; competing writes to one
             # root are settled by the minimum, and the losers come round again.
             self._parent.scatter_reduce_(0, high[open_], low[open_], "amin")
@@ -70,6 +79,16 @@ def collapse(labels: Tensor) -> Tensor:
     for axis, stride in enumerate(labels.stride()):
         if stride == 0 and labels.shape[axis] > 1:
             labels = labels.narrow(axis, 0, 1)
+    return labels
+
+
+def thin(labels: Tensor) -> Tensor:
+    """The same labels with no memory along axes on which they are equal."""
+    for axis in range(labels.dim()):
+        if labels.shape[axis] > 1 and labels.stride(axis) != 0:
+            first = labels.narrow(axis, 0, 1)
+            if bool((collapse(labels) == collapse(first)).all()):
+                labels = first.expand(labels.shape)
     return labels
 
 

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from edgeprune.model.flow import Flow
-from edgeprune.model.labels import FROZEN, Labels, collapse
 from edgeprune.model.rules import RULES
-from edgeprune.model.shapes import Shapes, node_shapes
+from edgeprune.model.settle import settle, slim
+from edgeprune.model.shapes import Shapes, batch_axes, node_shapes
 from edgeprune.model.traced import Traced
+from edgeprune.spec.recipe import AttentionCut
 
 
 @dataclass(frozen=True)
@@ -27,41 +27,47 @@ class Provenance:
 
     `nodes`: node name -> labels with at most one varying axis, size 1 along the others.
     `axes`: parameter name -> {axis: labels}, for weights contracted by an operator and for per-channel parameters.
-    `weights`: the parameters that convolutions and linear layers contract.
-    `frozen`: node name -> why what it touches is frozen.
+    `weights`: the parameters that layers contract -> the axis of their output channels.
+    `frozen`: node or layer name -> why what it touches is frozen.
+    `approximate`: node name -> the statistic over channels that a cut changes. The reference computes it over the
+    kept channels, as the smaller network does; both differ from the dense network by more than the cut channels.
     """
 
     nodes: dict[str, Tensor]
     axes: dict[str, dict[int, Tensor]]
-    weights: frozenset[str]
+    weights: dict[str, int]
     frozen: dict[str, str]
+    approximate: dict[str, str]
     shapes: Shapes
 
 
-def provenance(traced: Traced, keep: tuple[str, ...] = ()) -> Provenance:
-    """Label a network. `keep`: patterns of layer names (`head*`) whose output channels are frozen."""
-    flow = Flow(traced.module, node_shapes(traced))
+def provenance(
+    traced: Traced, keep: tuple[str, ...] = (), attention: AttentionCut = "dims", statistics: bool = True
+) -> Provenance:
+    """Label a network.
+
+    Args:
+        traced: the network.
+        keep: patterns of layer names (`head*`) whose output channels are frozen.
+        attention: what an attention loses, whole heads or the same dims of every head.
+        statistics: whether channels may go over which a norm or mean is taken (`Provenance.approximate`).
+    """
+    flow = Flow(traced.module, node_shapes(traced), attention)
     for node in traced.module.graph.nodes:
         _visit(flow, node)
-    for name, bound in flow.axes.items():
+    for name, axis in flow.weights.items():
         layer = name.rpartition(".")[0]
-        if 0 in bound and any(fnmatchcase(layer, pattern) for pattern in keep):
-            flow.labels.freeze(bound[0])
+        if axis in flow.axes.get(name, {}) and any(fnmatchcase(layer, pattern) for pattern in keep):
+            flow.labels.freeze(flow.axes[name][axis])
             flow.frozen[layer] = "kept by request"
-    tensors = {n.name: v for n, v in flow.of.items() if isinstance(v, Tensor)}
-    lists = {f"{n.name}.{i}": v for n, vs in flow.of.items() if isinstance(vs, (list, tuple)) for i, v in enumerate(vs)}
-    parameters = {f"parameter {name}": labels for name, labels in flow.elements.items()}
-    every = {**tensors, **lists, **parameters}
-    _one_axis_each(flow.labels, every)
-    _freeze_uncuttable(flow, {**tensors, **lists})
+    approximate = settle(flow, batch_axes(traced), statistics)
+    live = flow.live()
     return Provenance(
-        nodes={name: _thin(flow.labels, labels) for name, labels in tensors.items()},
-        axes={
-            **{name: {a: flow.labels.find(v) for a, v in bound.items()} for name, bound in flow.axes.items()},
-            **_element_axes(flow),
-        },
-        weights=frozenset(flow.weights),
+        nodes={n.name: slim(flow, v, live) for n, v in flow.of.items() if isinstance(v, Tensor)},
+        axes=_parameter_axes(flow, live),
+        weights=flow.weights,
         frozen=flow.frozen,
+        approximate=approximate,
         shapes=flow.shapes,
     )
 
@@ -88,61 +94,20 @@ def _operator(target: Any) -> str:
     return str(target)
 
 
-def _one_axis_each(labels: Labels, tensors: dict[str, Tensor]) -> None:
-    """Tie labels until those of every tensor vary along one axis at most, so that every cut is a slice.
+def _parameter_axes(flow: Flow, live: Tensor) -> dict[str, dict[int, Tensor]]:
+    """Labels by axis of every parameter that can be cut; what no layer puts out counts as frozen."""
 
-    A view that splits a channel axis (groups x width) leaves labels that vary along both factors. Equal positions
-    of the shorter factor are tied: the cut then takes the same share of each. Tying in one tensor can reach
-    another, hence the repetition; classes only shrink in number, so it ends.
-    """
-    changed = True
-    while changed:
-        changed = False
-        for tensor in tensors.values():
-            found = labels.find(collapse(tensor))
-            varying = _varying_axes(found)
-            if len(varying) < 2:
-                continue
-            changed = True
-            longest = max(varying, key=lambda axis: found.shape[axis])
-            moved = found.movedim(longest, 0)
-            labels.tie(moved.reshape(moved.shape[0], -1))
+    def found(labels: Tensor) -> Tensor:
+        classes = flow.labels.find(labels)
+        return classes.where(live[classes], 0)
 
-
-def _freeze_uncuttable(flow: Flow, tensors: dict[str, Tensor]) -> None:
-    """Freeze channels that lie along the batch axis, and those that are all there is of a tensor."""
-    for name, tensor in tensors.items():
-        found = flow.labels.find(collapse(tensor))
-        along_batch = found.dim() > 1 and 0 in _varying_axes(found)
-        if (along_batch or found.unique().numel() == 1) and bool((found != FROZEN).any()):
-            flow.labels.freeze(found)
-            flow.frozen[name] = "its channels lie along the batch axis" if along_batch else "it has one channel"
-
-
-def _varying_axes(found: Tensor) -> list[int]:
-    return [d for d in range(found.dim()) if found.shape[d] > 1 and bool((found != found.narrow(d, 0, 1)).any())]
-
-
-def _thin(labels: Labels, tensor: Tensor) -> Tensor:
-    found = labels.find(collapse(tensor))
-    varying = _varying_axes(found)
-    for d in range(found.dim()):
-        if d not in varying:
-            found = found.narrow(d, 0, 1)
-    return found
-
-
-def _element_axes(flow: Flow) -> dict[str, dict[int, Tensor]]:
-    """Parameters labelled by element, as the one axis along which they vary."""
-    axes: dict[str, dict[int, Tensor]] = {}
+    axes = {name: {axis: found(labels) for axis, labels in bound.items()} for name, bound in flow.axes.items()}
     for name, elements in flow.elements.items():
-        if elements.dim() == 0:
-            continue
-        thin = _thin(flow.labels, elements)
-        varying = _varying_axes(thin)
-        # One label all over: a parameter of one channel, or one whose elements are all one class.
-        axis = varying[0] if varying else int(torch.tensor(elements.shape).argmax())
-        line = thin.reshape(-1).expand(elements.shape[axis])
-        if bool((line != FROZEN).any()):
-            axes[name] = {**flow.axes.get(name, {}), axis: line}
+        narrow = slim(flow, elements, live)
+        varying = [axis for axis in range(narrow.dim()) if narrow.shape[axis] > 1]
+        if varying:
+            axes[name] = {**axes.get(name, {}), varying[0]: narrow.reshape(-1)}
+        elif narrow.numel() and int(narrow.reshape(-1)[0]) != 0:
+            axis = max(range(elements.dim()), key=lambda d: elements.shape[d])
+            axes[name] = {**axes.get(name, {}), axis: narrow.reshape(-1).expand(elements.shape[axis])}
     return axes

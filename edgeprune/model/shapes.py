@@ -30,3 +30,18 @@ def node_shapes(traced: Traced) -> Shapes:
     with torch.no_grad():
         recorder.run(traced.example(batch=1))
     return recorder.shapes
+
+
+def batch_axes(traced: Traced) -> dict[str, frozenset[int]]:
+    """Return node name -> the axes whose length depends on the number of images.
+
+    Raises:
+        KeyError: the graph does not carry the symbolic shapes of its export.
+    """
+    found = {}
+    for node in traced.module.graph.nodes:
+        value = node.meta.get("val")
+        if isinstance(value, Tensor):
+            sizes = enumerate(value.shape)
+            found[node.name] = frozenset(axis for axis, size in sizes if isinstance(size, torch.SymInt))
+    return found

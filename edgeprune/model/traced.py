@@ -20,8 +20,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.constants import fold_constants
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.functional import functionalise
+from edgeprune.model.inline import inline_regions
 from edgeprune.model.quiet import quiet
 
 
@@ -71,7 +73,7 @@ def _trace_in_eval(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
         raise EdgepruneError(
             f"the model returns {type(output).__name__}, not one tensor. Wrap it so that it returns the logits."
         )
-    traced = Traced(_graph(_export(module, example)), input_shape)
+    traced = Traced(fold_constants(_graph(_export(module, example))), input_shape)
     _check_same(module, traced)
     return traced
 
@@ -92,7 +94,7 @@ def _check_same(module: nn.Module, traced: Traced) -> None:
 def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
-    return functionalise(module)
+    return functionalise(inline_regions(module))
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

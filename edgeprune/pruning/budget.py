@@ -91,7 +91,7 @@ def _step(group: Group, multiple: int) -> int:
     """
     step = 1
     for weight in group.producers:
-        width = group.width((weight, 0))
+        width = group.out_width(weight)
         narrow = width * len(group.units) <= multiple
         own = max(min(8, multiple), multiple // 2) if narrow else multiple
         step = math.lcm(step, own // math.gcd(own, width))

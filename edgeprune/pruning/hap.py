@@ -24,14 +24,14 @@ def scores(module: nn.Module, groups: list[Group], curvature: Curvature) -> Scor
     """Score all units; the standard errors are those of the probes, before the floor."""
     parameters = dict(module.named_parameters())
 
-    def importance(weight: str) -> Tensor:
-        w = parameters[weight].detach().cpu().double().flatten(1)
+    def importance(weight: str, out: int) -> Tensor:
+        w = parameters[weight].detach().cpu().double().movedim(out, 0).flatten(1)
         return w.square().sum(1) / (2 * w.shape[1])
 
     value, error = {}, {}
     for group in groups:
-        floored = sum_members(group, lambda w: curvature.trace(w).value.double().clamp_min(0) * importance(w))
-        samples = sum_members(group, lambda w: curvature.per_probe[w].double() * importance(w))
+        floored = sum_members(group, lambda w, out: curvature.trace(w).value.double().clamp_min(0) * importance(w, out))
+        samples = sum_members(group, lambda w, out: curvature.per_probe[w].double() * importance(w, out))
         value[group.name] = floored
         error[group.name] = samples.std(0) / samples.shape[0] ** 0.5
     return Scores(value, error)

@@ -16,14 +16,14 @@ def scores(module: nn.Module, groups: list[Group]) -> Scores:
     """Score all units; needs no data."""
     parameters = dict(module.named_parameters())
 
-    def norm(weight: str) -> Tensor:
-        norms = parameters[weight].detach().cpu().double().flatten(1).norm(dim=1)
+    def norm(weight: str, out: int) -> Tensor:
+        norms = parameters[weight].detach().cpu().double().movedim(out, 0).flatten(1).norm(dim=1)
         relative: Tensor = norms / norms.mean().clamp_min(1e-30)
         return relative
 
     return Scores(
         {
-            group.name: sum_members(group, norm) / sum(group.width((weight, 0)) for weight in group.producers)
+            group.name: sum_members(group, norm) / sum(group.out_width(weight) for weight in group.producers)
             for group in groups
         }
     )

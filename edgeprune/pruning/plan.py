@@ -24,11 +24,10 @@ class Prunable:
         return Prunable(self.found, groups, self.cost.only([self.groups.index(group) for group in groups]))
 
     @property
-    def weights(self) -> list[str]:
-        """The weights whose output channels may be cut, in graph order."""
-        order = {name: i for i, name in enumerate(self.found.axes)}
+    def weights(self) -> dict[str, int]:
+        """The weights whose output channels may be cut, in graph order -> the axis of those channels."""
         names = {weight for group in self.groups for weight in group.producers}
-        return sorted(names, key=order.__getitem__)
+        return {name: self.found.weights[name] for name in self.found.axes if name in names}
 
 
 def prunable(traced: Traced, keep: tuple[str, ...]) -> Prunable:

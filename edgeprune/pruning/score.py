@@ -19,10 +19,10 @@ class Scores:
     standard_error: dict[str, Tensor] | None = None
 
 
-def sum_members(group: Group, per_channel: Callable[[str], Tensor]) -> Tensor:
-    """Sum a quantity per output channel, `[..., out]` of each producing weight, over a unit: `[..., units]`."""
+def sum_members(group: Group, per_channel: Callable[[str, int], Tensor]) -> Tensor:
+    """Sum a quantity per output channel, `[..., out]` of each producing weight and its output axis, over a unit: `[..., units]`."""
     total = torch.zeros(len(group.units), dtype=torch.float64)
     for weight in group.producers:
-        places = group.places[(weight, 0)]
-        total = total + per_channel(weight).double()[..., places].sum(-1)
+        places = group.places[(weight, group.out_axes[weight])]
+        total = total + per_channel(weight, group.out_axes[weight]).double()[..., places].sum(-1)
     return total

@@ -12,6 +12,7 @@ from edgeprune.spec.strict import Strict
 
 MethodName = Literal["hap", "magnitude"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
+AttentionCut = Literal["dims", "heads"]
 BudgetKind = Literal["macs", "params", "sparsity"]
 
 

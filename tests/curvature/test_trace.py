@@ -70,18 +70,18 @@ def test_traces_converge_to_the_truth_with_calibrated_errors_whatever_the_batche
         shape = parameters[name].shape
         truth[name] = hessian[start : start + shape.numel()].reshape(shape[0], -1).sum(1)
         start += shape.numel()
-    found = channel_traces(traced, weights, x, y, 2000, 4, 0, silent, lambda _: False)
+    found = channel_traces(traced, dict.fromkeys(weights, 0), x, y, 2000, 4, 0, silent, lambda _: False)
     z = torch.cat([(found.trace(n).value - truth[n]) / found.trace(n).standard_error for n in weights])
     assert float(z.abs().max()) < 4
     assert 0.4 < float(z.square().mean()) < 2.5
-    whole = channel_traces(traced, weights, x, y, 3, 10, 0, silent, lambda _: False)
+    whole = channel_traces(traced, dict.fromkeys(weights, 0), x, y, 3, 10, 0, silent, lambda _: False)
     for name in weights:
         torch.testing.assert_close(found.per_probe[name][:3], whole.per_probe[name])
 
 
 def test_it_stops_when_told_and_reads_back(tmp_path) -> None:
     traced, weights, x, y = _problem()
-    found = channel_traces(traced, weights, x, y, 100, 10, 0, silent, lambda c: len(c.per_probe["a.weight"]) >= 8)
+    found = channel_traces(traced, dict.fromkeys(weights, 0), x, y, 100, 10, 0, silent, lambda c: len(c.per_probe["a.weight"]) >= 8)
     assert found.trace("a.weight").samples == 8
     save_curvature(found, tmp_path / "c.safetensors")
     again = load_curvature(tmp_path / "c.safetensors")

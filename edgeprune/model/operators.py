@@ -1,0 +1,39 @@
+"""Reading the nodes of an exported graph by their operators' schemas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import fx
+
+
+def name_of(node: fx.Node) -> str:
+    """The operator's name without namespace and overload (`conv2d`); empty for what is no operator of torch."""
+    target = node.target
+    return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
+
+
+def arguments(node: fx.Node) -> dict[str, Any]:
+    """Every argument of an operator by its name in the schema, defaults filled in."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    schema = node.target._schema.arguments
+    found = {argument.name: argument.default_value for argument in schema}
+    found |= dict(zip((argument.name for argument in schema), node.args, strict=False))
+    return found | node.kwargs
+
+
+def set_argument(node: fx.Node, name: str, value: Any) -> None:
+    """Replace one argument of an operator, wherever it stands."""
+    assert isinstance(node.target, torch._ops.OpOverload)
+    position = [argument.name for argument in node.target._schema.arguments].index(name)
+    if position < len(node.args):
+        node.update_arg(position, value)
+    else:
+        node.update_kwarg(name, value)
+
+
+def convolution_arguments(node: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node | None, int]:
+    """Input, weight, bias and groups of a convolution, transposed or not."""
+    given = arguments(node)
+    return given["input"], given["weight"], given["bias"], given["groups"]
