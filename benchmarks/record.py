@@ -17,7 +17,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 180
+"""Of a table that goes into a file."""
 PACKAGES = ("edgeprune", "torch", "onnx", "onnxruntime", "numpy")
+PEERS = ("timm", "torchvision", "transformers", "torch-pruning")
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,7 @@ def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], fi
     table = Table(*columns, title=title)
     for row in rows:
         table.add_row(*(_text(row.get(name)) for name in columns))
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(table, highlight=False)
     for show in shows:
         verdict = "holds" if show.holds else "DOES NOT HOLD"
@@ -58,7 +61,7 @@ def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], fi
             "title": title,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "machine": machine(),
-            "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "versions": {name: _version(name) for name in (*PACKAGES, *PEERS)} | {"python": platform.python_version()},
             "rows": list(rows),
             "shows": [asdict(show) for show in shows],
         }

@@ -18,10 +18,13 @@ from __future__ import annotations
 import json
 import math
 import multiprocessing
+import os
 import shutil
+import time
 from argparse import Namespace
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -61,11 +64,12 @@ def main() -> None:
     torch.set_num_threads(1)  # before any process is forked
     if asked.fresh:
         shutil.rmtree(asked.runs, ignore_errors=True)
-    with ThreadPoolExecutor(asked.jobs) as pool:
-        for name in names:
-            for tool in tools:
-                pool.submit(_run, tool, name, asked)
+    _run_all([(tool, name) for name in names for tool in tools], asked)
     rows = [_row(name, *(_read(asked.runs, tool, name) for tool in TOOLS)) for name in names]
+    for row in rows:
+        for tool, known in row["found"].items():
+            if fault := _fault(tool, known):
+                print(f"{row['network']}: {tool}: {fault}")
     finish("zoo", rows, [] if asked.quick or asked.only else _shows(rows), asked.json)
 
 
@@ -78,25 +82,38 @@ def _read(runs: Path, tool: str, name: str) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {"error": "did not run"}
 
 
-def _run(tool: str, name: str, asked: Namespace) -> None:
-    """Fill the file of one network under one tool, unless an earlier run has."""
-    file = _file(asked.runs, tool, name)
-    if file.is_file():
-        known = _read(asked.runs, tool, name)
-        over = "peak_mib" in known or "error" in known
-        if over and not (asked.again and _fault(tool, known)):
-            return
-    file.parent.mkdir(parents=True, exist_ok=True)
-    child = multiprocessing.get_context("fork").Process(target=_child, args=(tool, name, file))
-    child.start()
-    child.join(asked.limit)
-    ended = f"more than {asked.limit} s" if child.is_alive() else f"ended with code {child.exitcode}"
-    if child.is_alive() or child.exitcode:
-        child.kill()
-        child.join()
-        known = _read(asked.runs, tool, name)
-        Log(file, known).note(error=f"{known.get('step')}: {ended}")
-    print(f"{tool} {name}: {_fault(tool, _read(asked.runs, tool, name)) or 'passes'}", flush=True)
+def _run_all(work: list[tuple[str, str]], asked: Namespace) -> None:
+    """Fill the file of each network under each tool, unless an earlier run has."""
+    fork = multiprocessing.get_context("fork")  # the packages are imported once, by this process
+    waiting = [one for one in work if _is_open(*one, asked)]
+    running: dict[BaseProcess, tuple[str, str, float]] = {}
+    while waiting or running:
+        while waiting and len(running) < asked.jobs:
+            tool, name = waiting.pop(0)
+            file = _file(asked.runs, tool, name)
+            file.parent.mkdir(parents=True, exist_ok=True)
+            child = fork.Process(target=_child, args=(tool, name, file))
+            child.start()
+            running[child] = (tool, name, time.monotonic() + asked.limit)
+        wait([child.sentinel for child in running], timeout=1)
+        for child, (tool, name, end) in list(running.items()):
+            late = time.monotonic() > end
+            if child.is_alive() and not late:
+                continue
+            child.kill()
+            child.join()
+            if late or child.exitcode:
+                known = _read(asked.runs, tool, name)
+                reason = f"more than {asked.limit} s" if late else f"the process ended with code {child.exitcode}"
+                Log(_file(asked.runs, tool, name), known).note(error=f"{known.get('step')}: {reason}")
+            del running[child]
+            print(f"{tool} {name}: {_fault(tool, _read(asked.runs, tool, name)) or 'passes'}", flush=True)
+
+
+def _is_open(tool: str, name: str, asked: Namespace) -> bool:
+    known = _read(asked.runs, tool, name)
+    over = "peak_mib" in known or ("error" in known and "tool" in known)
+    return not over or (asked.again and bool(_fault(tool, known)))
 
 
 def _child(tool: str, name: str, file: Path) -> None:
@@ -109,6 +126,7 @@ def _child(tool: str, name: str, file: Path) -> None:
         text = (str(error).strip().splitlines() or [""])[0]
         log.note(error=f"{log.known['step']}: {type(error).__name__}: {text}"[:400])
     log.note(peak_mib=round(memory_mib()))
+    os._exit(0)  # what the parent had open is the parent's to close
 
 
 def _fault(tool: str, known: dict[str, Any]) -> str:
@@ -116,9 +134,9 @@ def _fault(tool: str, known: dict[str, Any]) -> str:
     if "error" in known:
         return str(known["error"])
     if known["macs"] > 1 - LEAST_REMOVED:
-        return f"{known['macs']:.2f} of the multiply-adds are left"
+        return f"budget: {known['macs']:.3f} of the multiply-adds are left"
     if tool == "edgeprune" and not known["onnx_l2"] <= AGREES:
-        return f"ONNX Runtime differs by {known['onnx_l2']:.1e}"
+        return f"ONNX Runtime: differs by {known['onnx_l2']:.1e}"
     return ""
 
 
@@ -139,9 +157,9 @@ def _row(name: str, ours: dict[str, Any], peer: dict[str, Any]) -> dict[str, Any
         "ONNX": _power(known("onnx_l2")),
         "cut s": _round(sum(cuts)) if len(cuts) == 2 else None,
         "cut MiB": max((known("grouping_mib", 0.0), known("compaction_mib", 0.0))) if len(cuts) == 2 else None,
-        "edgeprune": fault or "passes",
+        "edgeprune": fault.partition(":")[0] or "passes",
         "MACs there": _round(peer.get("macs")),
-        "Torch-Pruning": other or "passes",
+        "Torch-Pruning": other.partition(":")[0] or "passes",
         "found": {"edgeprune": ours, "torch-pruning": peer},
     }
 
