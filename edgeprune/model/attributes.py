@@ -6,10 +6,9 @@ from torch import Tensor, nn
 
 
 def attribute(module: nn.Module, name: str) -> Tensor:
+    """The tensor of that name (a graph's `get_attr` may also name a module: only then it is none)."""
     owner, _, leaf = name.rpartition(".")
-    value = getattr(module.get_submodule(owner), leaf)
-    assert isinstance(value, Tensor)
-    return value
+    return getattr(module.get_submodule(owner), leaf)  # type: ignore[no-any-return]
 
 
 def set_attribute(module: nn.Module, name: str, value: Tensor) -> None:
@@ -25,8 +24,10 @@ def set_attribute(module: nn.Module, name: str, value: Tensor) -> None:
 
 
 def free_name(module: nn.Module, wanted: str) -> str:
-    """The wanted name, with as many `_` behind it as it takes to be new."""
+    """The wanted name, or the first of it with a number behind that is new."""
     owner, _, leaf = wanted.rpartition(".")
-    while hasattr(module.get_submodule(owner), leaf):
-        leaf += "_"
-    return f"{owner}.{leaf}" if owner else leaf
+    free, count = leaf, 1
+    while hasattr(module.get_submodule(owner), free):
+        count += 1
+        free = f"{leaf}_{count}"
+    return f"{owner}.{free}" if owner else free

@@ -9,22 +9,25 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, fx, nn
+from torch.utils._pytree import tree_leaves
 
 from edgeprune.model.attributes import attribute, free_name, set_attribute
 from edgeprune.model.operators import name_of
 
+_CREATORS = {"new_zeros", "new_ones", "new_full"}
 _MOST_ELEMENTS = 1 << 26
 """A part that would blow up to a larger tensor (256 MB in float32) stays in the graph."""
 
 
-def fold_constants(module: fx.GraphModule) -> fx.GraphModule:
+def fold_constants(module: fx.GraphModule, parameters: bool = True) -> fx.GraphModule:
     """Replace every maximal input-independent part by one parameter (or buffer, if nothing in it is trained), in place.
 
-    A part that is made of one parameter and has its shape takes its name.
+    A part that is made of one parameter and has its shape takes its name. `parameters=False` leaves the parts alone
+    that read a parameter, so that weights can still be filled in by name.
     """
-    values = _constant_values(module)
-    roots = [node for node in values if node.op != "get_attr" and any(user not in values for user in node.users)]
-    sources = {node: _sources(node) for node in roots}
+    values = _constant_values(module, parameters)
+    roots = [n for n in values if n.op != "get_attr" and any(user not in values for user in n.users)]
+    sources = {node: _sources(node, values) for node in roots}
     names: set[str] = set()
     for node in roots:
         value, name = values[node].clone(), _name_for(module, node, values[node].shape, sources[node])
@@ -34,7 +37,10 @@ def fold_constants(module: fx.GraphModule) -> fx.GraphModule:
         with module.graph.inserting_before(node):
             folded = module.graph.get_attr(name)
         folded.meta = {key: node.meta[key] for key in ("val", "tensor_meta") if key in node.meta}
-        node.replace_all_uses_with(folded)
+        node.replace_all_uses_with(folded, delete_user_cb=lambda user: user not in values)
+    for node in reversed([n for n in values if n.op != "get_attr"]):
+        if not node.users:  # also what writes in place, which no elimination of dead code would take
+            module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     _drop_unread(module, {source for node in roots for source in sources[node]} - names)
     _give_each_its_own(module)
@@ -48,7 +54,9 @@ def _give_each_its_own(module: fx.GraphModule) -> None:
     trained = {name for name, _ in module.named_parameters()}
     for node in [n for n in module.graph.nodes if n.op == "get_attr" and str(n.target) not in trained]:
         value = attribute(module, str(node.target))
-        for reader in list(node.users)[1:] if value.is_floating_point() and value.numel() > 1 else ():
+        if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() == 1:
+            continue
+        for reader in list(node.users)[1:]:
             name = free_name(module, str(node.target))
             set_attribute(module, name, value.clone())
             with module.graph.inserting_before(reader):
@@ -57,31 +65,52 @@ def _give_each_its_own(module: fx.GraphModule) -> None:
             reader.replace_input_with(node, own)
 
 
-def _constant_values(module: fx.GraphModule) -> dict[fx.Node, Tensor]:
-    """Values of the nodes that depend on no input and no chance; lists and numbers are left in the graph."""
+def _constant_values(module: fx.GraphModule, parameters: bool) -> dict[fx.Node, Tensor]:
+    """Values of the nodes that depend on no input and no chance; lists and numbers are left in the graph.
+
+    They are computed in the graph's order on shared memory, so that writes in place reach all that look at it.
+    """
     values: dict[fx.Node, Tensor] = {}
+    trained = {name for name, _ in module.named_parameters()}
     for node in module.graph.nodes:
         if node.op == "get_attr":
-            values[node] = attribute(module, str(node.target)).detach()
-        elif node.op == "call_function" and all(source in values for source in node.all_input_nodes):
-            target = node.target
-            if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
-                continue
-            if target._schema.is_mutable or not name_of(node):
-                continue
-            args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
-            with torch.no_grad():
-                value = target(*args, **kwargs)
+            stored = attribute(module, str(node.target))
+            if isinstance(stored, Tensor) and (parameters or str(node.target) not in trained):
+                values[node] = stored.detach()
+        elif node.op == "call_function" and _is_fixed(node, values):
+            value = _compute(node, values)
             if isinstance(value, Tensor) and value.numel() <= _MOST_ELEMENTS:
                 values[node] = value
     return values
 
 
-def _sources(node: fx.Node) -> list[str]:
-    """Names of the parameters and buffers that a node is computed from."""
+def _is_fixed(node: fx.Node, values: dict[fx.Node, Tensor]) -> bool:
+    target = node.target
+    if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
+        return False
+    if name_of(node) in _CREATORS:  # they only ask their first argument for its type
+        return not any(isinstance(part, fx.Node) for part in tree_leaves((node.args[1:], node.kwargs)))
+    written = node.args[0] if target._schema.is_mutable and node.args else None
+    writes_to_stored = isinstance(written, fx.Node) and written.op == "get_attr"
+    return not writes_to_stored and all(source in values for source in node.all_input_nodes)
+
+
+def _compute(node: fx.Node, values: dict[fx.Node, Tensor]) -> object:
+    assert callable(node.target)
+    with torch.no_grad():
+        if name_of(node) in _CREATORS and node.args[0] not in values:
+            like = node.meta["val"]
+            stand_in = torch.empty(0, dtype=like.dtype)
+            return node.target(stand_in, *node.args[1:], **node.kwargs)
+        args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: values[n])
+        return node.target(*args, **kwargs)
+
+
+def _sources(node: fx.Node, values: dict[fx.Node, Tensor]) -> list[str]:
+    """Names of the parameters and buffers that a constant is computed from."""
     open_, seen = [node], {node}
     while open_:
-        above = [source for source in open_.pop().all_input_nodes if source not in seen]
+        above = [source for source in open_.pop().all_input_nodes if source in values and source not in seen]
         seen.update(above)
         open_ += above
     return [str(n.target) for n in node.graph.nodes if n in seen and n.op == "get_attr"]

@@ -46,22 +46,23 @@ class Labels:
         """Unite the labels that stand at the same place of two broadcastable tensors."""
         a, b = _shared_view(a, b)
         pairs = torch.stack([a.reshape(-1), b.reshape(-1)])
-        pairs = pairs[:, pairs[0] != pairs[1]]
-        if pairs.numel() > 2:
-            pairs = torch.unique(pairs, dim=1)
-        touched = pairs.reshape(-1)
-        while pairs.numel():
+        touched = pairs
+        while True:
             roots = self.find(pairs)
-            low, high = roots.min(0).values, roots.max(0).values
+            low, high = torch.minimum(roots[0], roots[1]), torch.maximum(roots[0], roots[1])
             open_ = low != high
             if not bool(open_.any()):
                 break
+            # One key per pair, since most places of two tensors say the same thing.
+            keys = torch.unique(low[open_] * self.count + high[open_])
+            low, high = keys // self.count, keys % self.count
             self.changes += 1
             # Hooking the larger root below the smaller keeps the forest acyclic; competing writes to one
             # root are settled by the minimum, and the losers come round again.
-            self._parent.scatter_reduce_(0, high[open_], low[open_], "amin")
-            pairs = pairs[:, open_]
-        self._parent[touched] = self.find(touched)
+            self._parent.scatter_reduce_(0, high, low, "amin")
+            pairs = torch.stack([low, high])
+        if pairs is not touched:
+            self._parent[touched.reshape(-1)] = self.find(touched.reshape(-1))
 
     def tie(self, rows: Tensor) -> Tensor:
         """Unite all labels of each row of `[rows, n]`; returns one label per row."""

@@ -94,7 +94,8 @@ def _check_same(module: nn.Module, traced: Traced) -> None:
 def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
-    return functionalise(inline_regions(module))
+    # Constants first: a mask that is filled in place is no writing into a view once it is a constant.
+    return functionalise(fold_constants(inline_regions(module), parameters=False))
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

@@ -60,7 +60,13 @@ def contract(flow: Flow, a: Tensor, b: Tensor) -> Tensor:
     inner = max(left.shape[-1], right.shape[-2])
     left = left.expand(*some, left.shape[-2], inner).reshape(-1, left.shape[-2], inner)
     right = right.expand(*some, inner, right.shape[-1]).reshape(-1, inner, right.shape[-1])
-    if _varies(flow, left, 2) or _varies(flow, right, 1):
+    by_inner = _varies(flow, left, 2), _varies(flow, right, 1)
+    for whole, other, inside, along in ((right, left, by_inner[0], 1), (left, right, by_inner[1], 2)):
+        if any(by_inner) and not inside and _varies(flow, other, along):
+            # The other side has its channels elsewhere, so it cannot be cut along index k, nor can this one.
+            flow.labels.freeze(whole)
+            by_inner = False, False
+    if any(by_inner):
         per_batch = _contracted(flow, left, right)
         return frozen(shape) if per_batch is None else per_batch.view(*some, 1, 1).expand(shape)
     rows, columns = _outer(flow, left[:, :, 0], right[:, 0])
