@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections import Counter
 from pathlib import Path
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from zoo_step import Log
 
 HALF, OPSET = 0.5, 18
-LIMITS = Limits(multiple=8, max_sparsity=0.95)
+LIMITS = Limits(8, 0.95, ())
 
 
 def measure(reference: str, log: Log) -> None:
@@ -42,7 +43,7 @@ def measure(reference: str, log: Log) -> None:
     dense = macs(traced)
     log.note(nodes=len(traced.module.graph.nodes), dense_macs=dense)
     with log.step("grouping"):
-        ground = prunable(traced, ())
+        ground = prunable(traced)
     log.note(**_ground(traced, ground))
     x = torch.randn(2, *shape, generator=torch.Generator().manual_seed(1))
     with log.step("compaction"):
@@ -64,17 +65,20 @@ def measure(reference: str, log: Log) -> None:
 def _compacted(traced: Traced, ground: Prunable, x: torch.Tensor) -> Compacted:
     scores = METHODS["magnitude"](traced.module, ground.groups, None)
 
-    def chosen(groups: list[Group]) -> Cuts:
-        left = ground.only(groups)
+    def chosen(free: list[Group]) -> Cuts:
+        whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
+
+        def at(share: float) -> Cuts:
+            return choose(ground.groups, scores, ground.cost, Budget(macs=share), LIMITS, whole)
+
         try:
-            return choose(left.groups, scores, left.cost, Budget(kind="macs", value=HALF), LIMITS)
+            return at(HALF)
         except EdgepruneError as error:
             # Half cannot be reached: a user reads in the message what can, and asks for that.
-            least = float(str(error).split(" is the least")[0].split()[-1])
-            share = math.ceil(least * 1000) / 1000
-            if share >= 1:
+            offered = re.search(r"Ask for --macs ([0-9.]+) or more", str(error))
+            if offered is None or not HALF < float(offered[1]) < 1:
                 raise
-            return choose(left.groups, scores, left.cost, Budget(kind="macs", value=share), LIMITS)
+            return at(float(offered[1]))
 
     return compact_soundly(traced, ground.found, ground.groups, chosen, x)
 

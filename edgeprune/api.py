@@ -7,11 +7,11 @@ with the training left to the caller's own loop.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -26,14 +26,21 @@ from edgeprune.pipeline.compress import compress as run_chain
 from edgeprune.pipeline.options import default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
-from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning.budget import choose
 from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.deployment import Deployment, deployed
+from edgeprune.pruning.inspection import inspect_network
+from edgeprune.pruning.layer_rules import ordered
+from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
-from edgeprune.spec.recipe import METHOD_NAMES, Budget, MethodName
+from edgeprune.spec.inspection import Inspection
+from edgeprune.spec.recipe import METHOD_NAMES, SHARES, Budget, LayerRule, MethodName
 from edgeprune.spec.result import Result
+from edgeprune.spec.speeds import check_latency
+from edgeprune.spec.strict import parse
 from edgeprune.spec.target import load_target
 from edgeprune.train.network import Network
 
@@ -65,6 +72,18 @@ def compress(
     return outcome.result
 
 
+def inspect(module: nn.Module, example_inputs: Tensor | tuple[Tensor], *, target: str | None = None) -> Inspection:
+    """Look a module over: its groups of channels, what is frozen and why, and what its layers cost.
+
+    Args:
+        module: the network; it is not changed.
+        example_inputs: a float tensor `[batch, ...]` as the network takes it.
+        target: for its channel multiple and its milliseconds.
+    """
+    device = load_target(target) if target is not None else None
+    return inspect_network(_traced(module, _tensor(example_inputs)), type(module).__name__, device)
+
+
 def prune(
     module: nn.Module,
     example_inputs: Tensor | tuple[Tensor],
@@ -72,10 +91,16 @@ def prune(
     macs: float | None = None,
     params: float | None = None,
     sparsity: float | None = None,
+    size_mb: float | None = None,
+    memory_mb: float | None = None,
+    latency_ms: float | None = None,
     method: MethodName = "magnitude",
     keep: Sequence[str] = (),
+    layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
-    multiple: int = 8,
+    target: str | None = None,
+    precision: Literal["int8", "fp32"] = "int8",
+    multiple: int | None = None,
     max_layer_sparsity: float = 0.95,
     probes: int = 24,
     seed: int = 0,
@@ -86,12 +111,18 @@ def prune(
         module: the trained network; it is not changed.
         example_inputs: a float tensor `[batch, ...]` as the network takes it.
         macs: share of the multiply-adds that may stay; 0.5 if no budget is given.
-        params: or the share of the parameters.
-        sparsity: or the share of the channels that must go.
+        params: share of the parameters that may stay. Of several limits, all hold.
+        sparsity: share of the channels that must go.
+        size_mb: megabytes (1e6 bytes) of weights, in the precision that ships.
+        memory_mb: megabytes of activations alive at once, at batch 1.
+        latency_ms: milliseconds per image on `target`, by a shipped profile of it or a roofline of its facts.
         method: `magnitude`, or `hap`, which needs `data`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
+        layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
-        multiple: widths are cut to multiples of it.
+        target: a name of `edgeprune targets`, or a `.toml` file.
+        precision: in which the network will ship.
+        multiple: widths are cut to multiples of it; None: the target's, 8 without a target.
         max_layer_sparsity: largest share of a layer's channels that may go.
         probes: Hutchinson probes of `hap`.
         seed: of the probes.
@@ -104,13 +135,20 @@ def prune(
     """
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
+    limits = {"macs": macs, "params": params, "sparsity": sparsity}
+    limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
+    budget, rules = _budget(limits), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
+    device = load_target(target) if target is not None else None
+    if device is not None and latency_ms is not None:
+        check_latency(device, precision, None)
     example = _tensor(example_inputs)
     traced = _traced(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
     matching = tuple(pattern for pattern in keep if any(fnmatchcase(name, pattern) for name in names))
     for pattern in set(keep) - set(matching):
         warnings.warn(f"keep {pattern!r} matches no layer", stacklevel=2)
-    ground = prunable(traced, matching)
+    ground = prunable(traced, matching, rules)
+    ground = deployed(traced, ground, Deployment(precision, device), budget.limits)
     found = None
     if method in NEEDS_CURVATURE:
         if data is None:
@@ -119,11 +157,12 @@ def prune(
             traced, ground.weights, data[0], data[1], probes, len(data[0]), seed, silent, lambda _: False
         )
     scores = METHODS[method](traced.module, ground.groups, found)
-    budget, limits = _budget(macs, params, sparsity), Limits(multiple, max_layer_sparsity)
+    multiple = multiple or (device.channel_multiple.value if device is not None else 8)
+    widths = Limits(multiple, max_layer_sparsity, ordered(matching, rules))
 
-    def chosen(groups: list[Group]) -> Cuts:
-        left = ground.only(groups)
-        return choose(left.groups, scores, left.cost, budget, limits)
+    def chosen(free: list[Group]) -> Cuts:
+        whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
+        return choose(ground.groups, scores, ground.cost, budget, widths, whole)
 
     done = compact_soundly(traced, ground.found, ground.groups, chosen, example[:8].to(device_of(traced)))
     for name, why in done.refused.items():
@@ -200,12 +239,9 @@ def _traced(module: nn.Module, example_inputs: Tensor) -> Traced:
         return trace(module, tuple(example_inputs.shape[1:]))
 
 
-def _budget(macs: float | None, params: float | None, sparsity: float | None) -> Budget:
-    given = {"macs": macs, "params": params, "sparsity": sparsity}
-    asked = {kind: value for kind, value in given.items() if value is not None} or {"macs": 0.5}
-    if len(asked) > 1:
-        raise EdgepruneError(f"{' and '.join(asked)} exclude each other for now. Choose one budget.")
-    ((kind, value),) = asked.items()
-    if not 0 < value < 1:
-        raise EdgepruneError(f"{kind}={value:g}: a share between 0 and 1 is needed.")
-    return Budget.model_validate({"kind": kind, "value": value})
+def _budget(limits: dict[str, float | None]) -> Budget:
+    asked = {name: value for name, value in limits.items() if value is not None} or {"macs": 0.5}
+    for name, value in asked.items():
+        if name in SHARES and not 0 < value < 1:
+            raise EdgepruneError(f"{name}={value:g}: a share between 0 and 1 is needed.")
+    return parse(Budget, asked, "budget")

@@ -88,7 +88,11 @@ def test_a_pattern_that_matches_nothing_is_told() -> None:
 def test_bad_arguments_are_one_line() -> None:
     module, x = build("Plain"), torch.randn(2, *SHAPE)
     for arguments, text in (
-        ({"macs": 0.5, "params": 0.5}, "exclude each other"),
+        ({"size_mb": 1e-4, "macs": 0.9}, r"--size-mb 0\.0001 cannot be met: 0\.00\d+ is the least"),
+        ({"latency_ms": 1.0}, "latency_ms needs a target"),
+        ({"latency_ms": 1.0, "target": "cpu-x86-avx2"}, "states no int8_tops_dense and bandwidth_gb_s"),
+        ({"layers": ({"pattern": "aa"},)}, "layers: the whole.*says nothing"),
+        ({"layers": ({"pattern": "heid", "keep": True},)}, "layers 'heid' matches no layer. Near it: head"),
         ({"macs": 1.5}, "between 0 and 1"),
         ({"method": "best"}, "unknown method 'best'"),
         ({"macs": 0.001}, "is the least that can be reached"),

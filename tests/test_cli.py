@@ -27,7 +27,7 @@ from tests.tiny import Done
 FIGURES = {"accuracy", "accuracy_se", "macs", "params", "onnx_bytes", "latency_ms_p50", "int8_macs_share"}
 QUICK = ("--method", "magnitude", "--epochs", "1")
 BUNDLE = ("golden.npz", "labels.txt", "manifest.json", "manifest.sha256", "model.onnx")
-COMMANDS = ("compress", "prune", "quantize", "export", "profile", "report", "targets", "doctor")
+COMMANDS = ("compress", "prune", "quantize", "export", "inspect", "profile", "report", "targets", "doctor")
 
 
 def _document(done: Done) -> Any:
@@ -64,12 +64,16 @@ def test_compress_gives_one_document_with_the_schema_of_a_result(compressed: tup
     result = _document(done)
     assert result == json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert set(result) == {
-        "schema", "model", "target", "method", "seed", "precision", "dense", "pruned", "final", "seconds", "notes"
+        "schema", "model", "target", "method", "seed", "precision", "dense", "pruned", "final", "budget", "search",
+        "seconds", "notes",
     }  # fmt: skip
     assert (result["schema"], result["method"], result["seed"]) == (1, "hap", 0)
     for network in ("dense", "pruned", "final"):
         assert set(result[network]) == FIGURES
     assert result["final"]["macs"] <= 0.5 * result["dense"]["macs"]
+    reached = result["pruned"]["macs"] / result["dense"]["macs"]
+    assert result["budget"]["macs"] == {"asked": 0.5, "reached": reached, "source": "the exported graph"}
+    assert result["search"] is None
     assert result["final"]["int8_macs_share"] == 1.0
     assert set(result["seconds"]) == {"dense", "curvature", "prune", "finetune", "quantize", "export", "judge"}
 
@@ -139,6 +143,34 @@ def test_targets_and_doctor(here: Here) -> None:
     assert "jetson-orin-nano" in here("targets").out
     assert set(_document(here("doctor", "--json"))["commands"]) >= {"compress", "profile"}
     assert "commands" in here("doctor").out
+
+
+def test_inspect_needs_no_images(here: Here) -> None:
+    tiny.write_net(Path())
+    found = _document(here("inspect", "net.py:build", "--image-size", "12", "--target", "jetson-orin", "--json"))
+    assert (found["target"], found["input_shape"]) == ("jetson-agx-orin", [3, 12, 12])
+    assert [layer["shape"] for layer in found["layers"]] == [[16, 3, 3, 3], [32, 16, 3, 3], [3, 32]]
+    wider = _document(here("inspect", "net.py:build", "--num-classes", "7", "--image-size", "20", "--json"))
+    assert wider["layers"][-1]["shape"] == [7, 32]
+    built_in = _document(here("inspect", "resnet20", "--channels", "1", "--json"))
+    assert (built_in["input_shape"], built_in["layers"][-1]["shape"]) == ([1, 32, 32], [10, 64])
+    assert "groups of channels that go together" in here("inspect", "net.py:build", "--image-size", "12").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("resnet21",), r"unknown model 'resnet21'.*resnet20"),
+        (("net.py:biuld",), r"no function 'biuld'.*build"),
+        (("net.py:flat", "--image-size", "20"), r"does not take a 3x20x20 input"),
+        (("resnet20", "--target", "jetson"), r"unknown target 'jetson'"),
+        (("resnet20", "--weights", "w.safetensors"), r"w\.safetensors: no such file"),
+        (("net.pt2",), r"net\.pt2: no such file"),
+    ],
+)
+def test_inspect_says_in_one_line_what_is_wrong(here: Here, arguments: tuple[str, ...], told: str) -> None:
+    tiny.write_net(Path())
+    assert re.search(told, fault := _fault(here("inspect", *arguments))), fault
 
 
 def test_a_tensorrt_target_ends_with_a_bundle_and_no_latency(compressed: tuple[Path, Done], here: Here) -> None:
@@ -221,8 +253,21 @@ BAD: dict[str, tuple[Prepare, str]] = {
     "built-in without weights": (lambda: ("resnet20", "--data", "data.npz"), r"--weights FILE, or --dense-epochs"),
     "MODEL without --data": (lambda: ("net.py:build",), r"--data is missing"),
     "--data without MODEL": (lambda: ("--data", "data.npz"), r"MODEL is missing"),
-    "two budgets": (_with("--macs", "0.5", "--params", "0.5"), r"--macs and --params.*one budget"),
-    "budget beyond 1": (_with("--macs", "50"), r"budget\.value|macs.*between 0 and 1"),
+    "budget beyond 1": (_with("--macs", "50"), r"budget\.macs: Input should be less than 1"),
+    "budget that is no size": (_with("--size-mb", "0"), r"budget\.size_mb: Input should be greater than 0"),
+    "drop beside a budget": (
+        _with("--max-drop", "0.01", "--macs", "0.5"), r"max_drop searches the budget itself; macs cannot be given"
+    ),
+    "trials without a drop": (_with("--trials", "3"), r"--trials and --trial-epochs belong to --max-drop"),
+    "milliseconds without facts": (
+        _with("--latency-ms", "3", "--target", "cpu-x86-avx2"),
+        r"cpu-x86-avx2 states no int8_tops_dense and bandwidth_gb_s, and there is no profile.*Limit --macs",
+    ),
+    "milliseconds in float": (
+        _with("--latency-ms", "3", "--target", "jetson-orin", "--fp32"), r"jetson-agx-orin states no peak in fp32"
+    ),
+    "profile alone": (_with("--latency-profile", "p.json"), r"--latency-profile belongs to --latency-ms"),
+    "profile missing": (_with("--latency-ms", "3", "--latency-profile", "p.json"), r"p\.json: cannot be read"),
     "mean that is no number": (_with("--mean", "a,b,c", "--std", "1,1,1"), r"--mean 'a,b,c': not numbers"),
     "mean without std": (_with("--mean", "0.5,0.5,0.5"), r"mean and std go together"),
     "mean of another image": (_with("--mean", "0.5", "--std", "0.5"), r"1 values, the images 3 channels"),
@@ -266,6 +311,12 @@ def test_bad_input_gets_one_line_and_leaves_nothing(here: Here, case: str) -> No
 
 LATE: dict[str, tuple[Prepare, str, str]] = {
     "budget out of reach": (_with("--macs", "0.001"), "prune", r"0\.001.*reach"),
+    "several out of reach": (
+        _with("--macs", "0.9", "--size-mb", "0.0001", "--memory-mb", "0.0001"),
+        "prune",
+        r"prune: --size-mb 0\.0001 cannot be met: 0\.00\d+ is the least that can be reached; --memory-mb.* or more",
+    ),
+    "pattern without a layer": (_with("--keep", "hed"), "prune", r"--keep 'hed' matches no layer. Near it: head"),
     "loss not a number": (
         _with("--learning-rate", "1e20", "--batch-size", "8"),
         "finetune",

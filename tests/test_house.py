@@ -97,7 +97,7 @@ def test_no_ring_of_imports() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["targets"], ["compress", "--help"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["targets"], ["compress", "--help"], ["inspect", "--help"]])
 def test_light_commands_start_without_torch(arguments: list[str]) -> None:
     code = (
         "import sys; sys.argv[1:] = " + repr(arguments) + "\n"

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from tests.zoo_mixing import MIXING
+
 SHAPE = (3, 12, 12)
 
 
@@ -234,6 +236,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
         Unknown,
         Odd,
         Pieces,
+        *MIXING,
     )
 }
 

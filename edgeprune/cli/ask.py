@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
-    from edgeprune.pipeline.folder import Stage
+    from edgeprune.pipeline.compress import Outcome
     from edgeprune.spec.result import Result
 
 _SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
@@ -62,9 +62,42 @@ TargetName = Annotated[
     ),
 ]
 Method = Annotated[str | None, _option("hap or magnitude. [default: hap]", _BUDGET, "--method")]
-Macs = Annotated[float | None, _option("Share of the multiply-adds that may stay. [default: 0.5]", _BUDGET, "--macs")]
+Macs = Annotated[
+    float | None,
+    _option("Share of the multiply-adds that may stay; several limits may be given. [default: 0.5]", _BUDGET, "--macs"),
+]
 Params = Annotated[float | None, _option("Share of the parameters that may stay.", _BUDGET, "--params")]
 Sparsity = Annotated[float | None, _option("Share of the channels that must go.", _BUDGET, "--sparsity")]
+SizeMb = Annotated[
+    float | None,
+    _option("Megabytes (1e6) of weights, in the precision that ships.", _BUDGET, "--size-mb", metavar="MB"),
+]
+MemoryMb = Annotated[
+    float | None,
+    _option("Megabytes of activations alive at once, batch 1.", _BUDGET, "--memory-mb", metavar="MB"),
+]
+LatencyMs = Annotated[
+    float | None,
+    _option(
+        "Milliseconds per image, by a profile of the target, else estimated.", _BUDGET, "--latency-ms", metavar="MS"
+    ),
+]
+LatencyProfile = Annotated[
+    Path | None,
+    _option("Profile with layer times, for --latency-ms.", _BUDGET, "--latency-profile", metavar="FILE"),
+]
+MaxDrop = Annotated[
+    float | None,
+    _option(
+        "Search the smallest network that loses at most this share of validation accuracy: 0.01 is one point.",
+        _BUDGET,
+        "--max-drop",
+    ),
+]
+Trials = Annotated[int | None, _option("Budgets that --max-drop tries. [default: 5]", _BUDGET, "--trials")]
+TrialEpochs = Annotated[
+    int | None, _option("Fine-tuning of each trial. [default: 1]", _BUDGET, "--trial-epochs", metavar="EPOCHS")
+]
 Keep = Annotated[
     list[str] | None,
     _option("Pattern of layer names never cut; may be repeated.", _BUDGET, "--keep", metavar="PATTERN"),
@@ -97,6 +130,13 @@ def _options(
     macs: Macs = None,
     params: Params = None,
     sparsity: Sparsity = None,
+    size_mb: SizeMb = None,
+    memory_mb: MemoryMb = None,
+    latency_ms: LatencyMs = None,
+    latency_profile: LatencyProfile = None,
+    max_drop: MaxDrop = None,
+    trials: Trials = None,
+    trial_epochs: TrialEpochs = None,
     epochs: Epochs = None,
     qat_epochs: QatEpochs = None,
     dense_epochs: DenseEpochs = None,
@@ -156,25 +196,30 @@ def show(result: Result | None, folder: Path, json: bool) -> None:
     typer.echo(f"bundle: {folder / 'bundle'}", err=True)
 
 
-def show_stages(stages: Sequence[Stage], folder: Path, json: bool) -> None:
-    """Print which stages are done, with their seconds and validation accuracy."""
+def show_stages(outcome: Outcome, folder: Path, json: bool) -> None:
+    """Print which stages are done, with their seconds and validation accuracy, and what --max-drop tried."""
     import json as text
 
     rows: list[dict[str, Any]] = []
-    for stage in stages:
+    for stage in outcome.stages:
         history = stage.path / "history.json"
         best = None
         if history.is_file():
             best = max(row["val_accuracy"] for row in text.loads(history.read_text(encoding="utf-8")))
         rows.append({"stage": stage.name, "seconds": stage.seconds, "val_accuracy": best, "path": str(stage.path)})
     if json:
-        typer.echo(text.dumps({"run": str(folder), "stages": rows}, indent=2))
+        searched = {} if outcome.search is None else {"search": outcome.search.model_dump()}
+        typer.echo(text.dumps({"run": str(folder), "stages": rows, **searched}, indent=2))
         return
     from rich.console import Console
     from rich.table import Table
+
+    from edgeprune.report.search import trial_lines
 
     table = Table("stage", "seconds", "validation accuracy", title=str(folder))
     for row in rows:
         shown = "" if row["val_accuracy"] is None else f"{100 * row['val_accuracy']:.2f} %"
         table.add_row(row["stage"], f"{row['seconds']:.1f}", shown)
     Console().print(table, highlight=False)
+    for line in trial_lines(outcome.search) if outcome.search is not None else ():
+        typer.echo(line)

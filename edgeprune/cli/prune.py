@@ -21,4 +21,4 @@ def prune(options: dict[str, Any], output: Path | None, json: bool) -> None:
 
     with bar() as tick:
         outcome = run(asked, folder, tick)
-    ask.show_stages(outcome.stages, folder, json)
+    ask.show_stages(outcome, folder, json)

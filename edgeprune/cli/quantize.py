@@ -22,4 +22,4 @@ def quantize(
     ask.quiet()
     with bar() as tick:
         outcome = go_on(recipe_of(run), run, tick)
-    ask.show_stages(outcome.stages, run, json)
+    ask.show_stages(outcome, run, json)

@@ -38,6 +38,8 @@ class _Masked(fx.Interpreter):
         axis, mask = kept
         view = [1] * value.dim()
         view[axis] = -1
+        # Where heads lie on the batch axis, every image has them once.
+        mask = mask.repeat(value.shape[axis] // mask.numel())
         # Not a product: what an operator makes of a zero (0/0, log 0) must not outlive the cut.
         return torch.where(mask.to(value.device).view(view), value, 0)
 
@@ -129,7 +131,8 @@ def _first_difference(
             continue
         kept = kept_axis(labels, found.shapes[node.name], units)
         if kept is not None:
-            value = value.index_select(kept[0], kept[1].nonzero().flatten())
+            mask = kept[1].repeat(value.shape[kept[0]] // kept[1].numel())
+            value = value.index_select(kept[0], mask.nonzero().flatten())
         if not _relative(other, value) <= tolerance:
             return str(node.name)
     return "output"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import operator
 from collections.abc import Callable
 from typing import Any
 
@@ -100,9 +101,19 @@ def _resize(node: fx.Node, keeps: Keeps) -> None:
     name = "shape" if name_of(node) == "reshape" else "size"
     size = list(arguments(node).get(name, ()))
     position = axis - (keeps.rank(node) - len(size))
-    if size and isinstance(size[position], int) and size[position] != -1:
-        size[position] = int(mask.sum())
+    if size and size[position] != -1:
+        # Heads that lie on the batch axis: what was images x heads is images x kept heads.
+        batched = isinstance(size[position], fx.Node)
+        size[position] = _per_image(node.graph, node, int(mask.sum())) if batched else int(mask.sum())
         set_argument(node, name, size)
+
+
+def _per_image(graph: fx.Graph, before: fx.Node, count: int) -> fx.Node:
+    """The number of images times a count."""
+    images = next(node for node in graph.nodes if node.op == "placeholder")
+    with graph.inserting_before(before):
+        batch = graph.call_function(aten.sym_size.int, (images, 0))
+        return graph.call_function(operator.mul, (batch, count))
 
 
 def _unflatten(node: fx.Node, keeps: Keeps) -> None:

@@ -117,10 +117,9 @@ def _sources(node: fx.Node, values: dict[fx.Node, Tensor]) -> list[str]:
 
 
 def _name_for(module: fx.GraphModule, node: fx.Node, shape: torch.Size, sources: list[str]) -> str:
-    readers = {name: [n for n in module.graph.nodes if n.op == "get_attr" and n.target == name] for name in sources}
     for name in sources:
-        single = sum(len(reader.users) for reader in readers[name]) == 1
-        if single and attribute(module, name).shape == shape and _only_into(readers[name][0], node):
+        readers = [n for n in module.graph.nodes if n.op == "get_attr" and n.target == name]
+        if attribute(module, name).shape == shape and all(_only_into(reader, node) for reader in readers):
             return name
     return free_name(module, f"{sources[0]}_folded" if sources else f"{node.name}_folded")
 

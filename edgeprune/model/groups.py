@@ -62,7 +62,8 @@ def channel_groups(found: Provenance) -> list[Group]:
         where = {axis: torch.tensor([positions[unit][axis] for unit in units]) for axis, _ in signature}
         producers = sorted(producers, key=order.__getitem__)
         out_axes = {name: found.weights[name] for name in producers}
-        groups.append(Group(producers[0].rpartition(".")[0], tuple(units), where, tuple(producers), out_axes))
+        name = producers[0].rpartition(".")[0] or producers[0]
+        groups.append(Group(name, tuple(units), where, tuple(producers), out_axes))
     names = Counter(group.name for group in groups)
     seen: Counter[str] = Counter()
     unique = []

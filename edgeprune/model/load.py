@@ -15,6 +15,9 @@ from edgeprune.model.user_code import call, functions_in, is_reference
 from edgeprune.model.weights import load_weights
 from edgeprune.spec.recipe import Source
 
+IMAGENET_CLASSES, IMAGENET_SIDE, RGB = 1000, 224, 3
+"""What is assumed where neither the user nor the network says."""
+
 
 def default_image_size(model: str) -> int | None:
     """Side of the input that a network was made for; `None` where only the user knows."""
@@ -45,35 +48,57 @@ def open_model(source: Source, classes: int, in_channels: int, image_size: int, 
         EdgepruneError: no such model, it fails, or it does not fit the data or the weights.
 
     """
-    shape = (in_channels, image_size, image_size)
-    if source.model.endswith(".pt2"):
-        traced = load(_existing(source.model))
-        if traced.input_shape != shape:
-            have, want = ("x".join(map(str, s)) for s in (shape, traced.input_shape))
-            raise EdgepruneError(f"{source.model}: takes {want} images, the data give {have}. Give --image-size.")
-        _fill(traced.module, source)
-    else:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            module = _build(source.model, classes, in_channels, image_size)
-        module = module.to("cpu").float()
-        _fill(module, source)
-        traced = trace(module, shape)
+    traced = open_network(source, classes, in_channels, image_size, seed)
     _check_outputs(traced, source.model, classes)
     return traced
 
 
-def _build(model: str, classes: int, in_channels: int, image_size: int) -> nn.Module:
+def open_network(
+    source: Source, classes: int | None, in_channels: int | None, image_size: int | None, seed: int = 0
+) -> Traced:
+    """Open `source.model` as `open_model` does, whatever it puts out; `None` leaves a choice to the network.
+
+    Raises:
+        EdgepruneError: no such model, it fails, or it does not fit the size or the weights.
+    """
+    if source.model.endswith(".pt2"):
+        traced = load(_existing(source.model))
+        own = traced.input_shape
+        shape = (in_channels or own[0], image_size or own[-1], image_size or own[-1])
+        if own != shape and (in_channels or image_size):
+            have, want = ("x".join(map(str, s)) for s in (shape, own))
+            raise EdgepruneError(f"{source.model}: takes {want} images, the data give {have}. Give --image-size.")
+        _fill(traced.module, source)
+        return traced
+    side = image_size or default_image_size(source.model) or IMAGENET_SIDE
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        module = _build(source.model, classes, in_channels or RGB, side)
+    module = module.to("cpu").float()
+    _fill(module, source)
+    return trace(module, (in_channels or RGB, side, side))
+
+
+def _build(model: str, classes: int | None, in_channels: int, side: int) -> nn.Module:
     if model in NETWORKS:
-        return NETWORKS[model].build(classes, in_channels)
+        return NETWORKS[model].build(classes or NETWORKS[model].classes, in_channels)
     if in_library(model):
-        return build_from_library(model, classes, in_channels, image_size)
+        return build_from_library(model, classes or IMAGENET_CLASSES, in_channels, side)
     if not is_reference(model):
         raise _unknown(model)
-    returned = call(model, {"num_classes": classes})
+    returned = _called(model, classes)
     if not isinstance(returned, nn.Module):
         raise EdgepruneError(f"{model}: returned {type(returned).__name__}, not a torch.nn.Module. Return the network.")
     return returned
+
+
+def _called(model: str, classes: int | None) -> object:
+    if classes is not None:
+        return call(model, {"num_classes": classes})
+    try:
+        return call(model, {})
+    except EdgepruneError:  # it takes a number of classes and has none of its own, or fails in any case
+        return call(model, {"num_classes": IMAGENET_CLASSES})
 
 
 def _unknown(model: str) -> EdgepruneError:

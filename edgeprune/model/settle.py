@@ -28,7 +28,7 @@ def settle(flow: Flow, batch_axes: Mapping[str, frozenset[int]], statistics: boo
         _answer_meetings(flow)
         if flow.labels.changes != before:
             continue
-        _freeze_uncuttable(flow, nodes, batch_axes)
+        _freeze_uncuttable(flow, nodes)
         if flow.labels.changes != before:
             continue
         for meeting in flow.meetings:
@@ -81,17 +81,13 @@ def _answer_meetings(flow: Flow) -> None:
     flow.meetings[:] = [left for meeting in flow.meetings if (left := flow.settle(meeting)) is not None]
 
 
-def _freeze_uncuttable(flow: Flow, nodes: Mapping[str, Tensor], batch_axes: Mapping[str, frozenset[int]]) -> None:
-    """Freeze channels that lie along the batch axis, and those that are all there is of a tensor."""
+def _freeze_uncuttable(flow: Flow, nodes: Mapping[str, Tensor]) -> None:
+    """Freeze channels that are all there is of a tensor."""
     live = flow.live()
     for name, labels in nodes.items():
         found = flow.labels.find(collapse(labels))
-        if not bool(live[found].any()):
-            continue
-        along_batch = any(_varies(found, axis) for axis in batch_axes.get(name, ()) if axis < found.dim())
-        if along_batch or found.unique().numel() == 1:
-            why = "its channels lie along the batch axis" if along_batch else "it has one channel"
-            flow.freeze_labels([found], name, why)
+        if bool(live[found].any()) and found.unique().numel() == 1:
+            flow.freeze_labels([found], name, "it has one channel")
 
 
 def _statistics(flow: Flow) -> list[tuple[str, Tensor, str]]:

@@ -12,19 +12,21 @@ from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size, starts_random
 from edgeprune.pipeline import deliver, steps
 from edgeprune.pipeline.folder import Stage, open_run
+from edgeprune.pipeline.search import search
 from edgeprune.pipeline.steps import Work
 from edgeprune.progress import Tick, silent
 from edgeprune.spec.recipe import Recipe
-from edgeprune.spec.result import Result
+from edgeprune.spec.result import Result, Search
 from edgeprune.spec.target import load_target
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run has so far: the stages that are done, in order, and the result once there is one."""
+    """What a run has so far: the stages that are done, in order, the result once there is one, and any trials."""
 
     stages: tuple[Stage, ...]
     result: Result | None
+    search: Search | None = None
 
 
 def compress(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
@@ -38,36 +40,70 @@ def compress(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
 
 def prune(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
     """Run the chain up to the pruned, fine-tuned network."""
-    return _in_run(recipe, run, tick, lambda work: Outcome(tuple(_pruned(work)), None))
+
+    def go(work: Work) -> Outcome:
+        pruned = _pruned(work)
+        return Outcome(pruned.stages, None, pruned.search)
+
+    return _in_run(recipe, run, tick, go)
 
 
 def quantize(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
     """Run the chain up to the network trained in INT8."""
-    return _in_run(recipe, run, tick, lambda work: Outcome(tuple(_quantized(work)[0]), None))
+
+    def go(work: Work) -> Outcome:
+        pruned, final = _quantized(work)
+        return Outcome(_unique([*pruned.stages, final]), None, pruned.search)
+
+    return _in_run(recipe, run, tick, go)
 
 
-def _pruned(work: Work) -> list[Stage]:
+@dataclass(frozen=True)
+class _Pruned:
+    """The stages so far, those of them that go on, and the trials that chose the budget."""
+
+    stages: tuple[Stage, ...]
+    dense: Stage
+    cut: Stage
+    tuned: Stage
+    search: Search | None
+
+
+def _pruned(work: Work) -> _Pruned:
     dense = steps.dense(work)
     scored = steps.curvature(work, dense)
-    pruned = steps.prune(work, dense, scored)
-    tuned = steps.finetune(work, dense, pruned)
-    return [stage for stage in (dense, scored, pruned, tuned) if stage is not None]
+    budget = work.recipe.budget
+    tried: list[Stage] = []
+    found = None
+    if budget.max_drop is not None:
+        tried, budget, found = search(work, dense, scored, budget.max_drop)
+    cut = steps.prune(work, dense, scored, budget)
+    tuned = steps.finetune(work, dense, cut)
+    return _Pruned(_unique([dense, *([scored] if scored else []), *tried, cut, tuned]), dense, cut, tuned, found)
 
 
-def _quantized(work: Work) -> tuple[list[Stage], deliver.Networks]:
-    done = _pruned(work)
-    dense, tuned = done[0], done[-1]
-    final = steps.quantize(work, dense, tuned)
-    networks = deliver.Networks(dense, done[-2], tuned, final)
-    return ([*done, final] if final is not tuned else done), networks
+def _quantized(work: Work) -> tuple[_Pruned, Stage]:
+    pruned = _pruned(work)
+    return pruned, steps.quantize(work, pruned.dense, pruned.tuned)
 
 
-def _deliver(work: Work, done: list[Stage], networks: deliver.Networks) -> Outcome:
+def _deliver(work: Work, pruned: _Pruned, final: Stage) -> Outcome:
+    networks = deliver.Networks(pruned.dense, pruned.cut, pruned.tuned, final)
     exported = deliver.export(work, networks)
     judged = deliver.judge(work, networks, exported)
-    stages = (*done, exported, judged)
-    seconds = {stage.name: stage.seconds for stage in stages}
-    return Outcome(stages, deliver.bundle(work, networks, exported, judged, seconds))
+    stages = _unique([*pruned.stages, final, exported, judged])
+    seconds: dict[str, float] = {}
+    for stage in stages:
+        seconds[stage.name] = round(seconds.get(stage.name, 0.0) + stage.seconds, 3)
+    result = deliver.bundle(work, networks, exported, judged, seconds, pruned.search)
+    return Outcome(stages, result, pruned.search)
+
+
+def _unique(stages: list[Stage]) -> tuple[Stage, ...]:
+    """Each stage once, where it came first: the cut that was chosen is also that of a trial."""
+    return tuple(
+        {stage.path: stage for stage in reversed(stages)}[path] for path in dict.fromkeys(s.path for s in stages)
+    )
 
 
 def _in_run(recipe: Recipe, path: Path, tick: Tick, steps_of: Callable[[Work], Any]) -> Outcome:

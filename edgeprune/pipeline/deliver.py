@@ -7,7 +7,6 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import onnx
 
@@ -23,8 +22,11 @@ from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
 from edgeprune.pipeline.ship import dialect, write_onnx
-from edgeprune.pipeline.steps import Work, network
-from edgeprune.spec.result import Result, Stats
+from edgeprune.pipeline.steps import Work, best_accuracy, network
+from edgeprune.report.figures import points
+from edgeprune.report.search import trial_lines
+from edgeprune.spec.recipe import SHARES
+from edgeprune.spec.result import Reached, Result, Search, Stats
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -133,11 +135,14 @@ def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) 
     return [0.0, 0.0, share.share], notes
 
 
-def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds: dict[str, float]) -> Result:
+def bundle(
+    work: Work, stages: Networks, exported: Stage, judged: Stage, seconds: dict[str, float], found: Search | None
+) -> Result:
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
     recipe = work.recipe
-    notes = [*_skipped(work), *_refused(stages), *_reached(work, figures["rows"]), *figures["notes"]]
+    budget = _budget(work, stages)
+    notes = [*_skipped(work), *_refused(stages), *_reached(work, budget), *_searched(stages, found), *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -149,6 +154,8 @@ def bundle(work: Work, stages: Networks, exported: Stage, judged: Stage, seconds
             "seed": recipe.seed,
             "precision": recipe.precision,
             **figures["rows"],
+            "budget": budget,
+            "search": found,
             "seconds": seconds,
             "notes": notes,
         }
@@ -184,16 +191,51 @@ def _skipped(work: Work) -> list[str]:
     return [f"{len(skipped)} unreadable {images} skipped, the first: {skipped[0]}"] if skipped else []
 
 
-def _reached(work: Work, rows: dict[str, Any]) -> list[str]:
-    """A budget that the channel multiple kept from being used up."""
-    budget = work.recipe.budget
-    if budget.kind == "sparsity":
+def _budget(work: Work, stages: Networks) -> dict[str, Reached]:
+    report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
+    return {
+        name: Reached(asked=limit, reached=report["reached"][name], source=_source(work, name, report["latency_from"]))
+        for name, limit in report["budget"].items()
+    }
+
+
+def _source(work: Work, name: str, latency_from: str | None) -> str:
+    """What an absolute limit was counted by."""
+    width = work.recipe.precision.upper()
+    return {
+        "size_mb": f"the weights in {width}",
+        "memory_mb": f"the activations in {width}, by the exported graph",
+        "latency_ms": latency_from or "",
+    }.get(name, "the exported graph")
+
+
+def _reached(work: Work, budget: dict[str, Reached]) -> list[str]:
+    """Where the limits were met: every absolute one, and a share that was not used up."""
+    notes = []
+    for name, found in budget.items():
+        option = f"--{name.replace('_', '-')}"
+        left = 1 - found.asked if name == "sparsity" else found.asked
+        used = 1 - found.reached if name == "sparsity" else found.reached
+        if name not in SHARES:
+            notes.append(f"{option} {found.asked:g}: {found.reached:.3g} reached, by {found.source}")
+        elif used < 0.99 * left:
+            why = f"widths are cut in multiples of {work.target.channel_multiple.value}"
+            held = why if len(budget) == 1 else "the other limits hold"
+            notes.append(f"{option} {found.asked:g} asked, {found.reached:.3f} reached: {held}")
+    return notes
+
+
+def _searched(stages: Networks, found: Search | None) -> list[str]:
+    """The trials, and what became of the chosen one."""
+    if found is None:
         return []
-    reached = rows["pruned"][budget.kind] / rows["dense"][budget.kind]
-    if reached >= 0.9 * budget.value:
-        return []
-    multiple = work.target.channel_multiple.value
-    return [f"--{budget.kind} {budget.value:g} asked, {reached:.2f} reached: widths are cut in multiples of {multiple}"]
+    drop = found.dense_val_accuracy - best_accuracy(stages.final)
+    kept = "within" if drop <= found.max_drop + 1e-9 else "MORE than"
+    return [
+        *trial_lines(found),
+        f"--max-drop {found.max_drop:g}: {points(drop)} of validation accuracy in the final network, "
+        f"{kept} what was allowed (dense: {100 * found.dense_val_accuracy:.2f} %)",
+    ]
 
 
 def _refused(stages: Networks) -> list[str]:

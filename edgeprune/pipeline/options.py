@@ -9,13 +9,14 @@ from typing import Any
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.recipe import METHOD_NAMES, Recipe
+from edgeprune.spec.recipe import LIMIT_NAMES, METHOD_NAMES, Recipe
+from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "macs", "params", "sparsity", "keep", "fp32",
+    "target", "method", "keep", "fp32", "latency_profile", *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
 
@@ -52,7 +53,7 @@ def recipe_from(asked: dict[str, Any]) -> Recipe:
         )
         if given:
             raise EdgepruneError(f"--recipe says everything; {given[0]} cannot be given beside it. Edit the recipe.")
-        return read_toml(Recipe, Path(file))
+        return _checked(read_toml(Recipe, Path(file)))
     if (options["model"] is None) != (options["data"] is None):
         missing = "MODEL" if options["model"] is None else "--data"
         raise EdgepruneError(f"{missing} is missing. Give both MODEL and --data, or neither for the built-in example.")
@@ -60,7 +61,14 @@ def recipe_from(asked: dict[str, Any]) -> Recipe:
         raise EdgepruneError(f"unknown method {options['method']!r}. Known: {', '.join(METHOD_NAMES)}.")
     content = _content(options)
     content["target"] = _target(options["target"])
-    return parse(Recipe, content, "options")
+    return _checked(parse(Recipe, content, "options"))
+
+
+def _checked(recipe: Recipe) -> Recipe:
+    """Refuse before torch is loaded what the target's facts will not allow."""
+    if recipe.budget.latency_ms is not None:
+        check_latency(load_target(recipe.target), recipe.precision, recipe.latency_profile)
+    return recipe
 
 
 def _target(name: str | None) -> str:
@@ -92,11 +100,18 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
     }
     if options["keep"]:
         content["keep"] = (options["keep"],) if isinstance(options["keep"], str) else tuple(options["keep"])
-    budgets = _given(options, "macs", "params", "sparsity")
-    if len(budgets) > 1:
-        raise EdgepruneError(f"--{' and --'.join(budgets)} exclude each other for now. Choose one budget.")
-    for kind, value in budgets.items():
-        content["budget"] = {"kind": kind, "value": value}
+    budget = _given(options, *LIMIT_NAMES, "max_drop")
+    if budget:
+        content["budget"] = budget
+    search = {"trials": options["trials"], "epochs": options["trial_epochs"]}
+    given = {name: value for name, value in search.items() if value is not None}
+    if given and options["max_drop"] is None:
+        raise EdgepruneError("--trials and --trial-epochs belong to --max-drop. Give it too, or leave them out.")
+    content["search"] = given
+    if options["latency_profile"] is not None:
+        if options["latency_ms"] is None:
+            raise EdgepruneError("--latency-profile belongs to --latency-ms. Give it too, or leave the profile out.")
+        content["latency_profile"] = _absolute(str(options["latency_profile"]))
     return content
 
 

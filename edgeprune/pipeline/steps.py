@@ -18,24 +18,24 @@ from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
 from edgeprune.model.data import Data
 from edgeprune.model.device import move, pick_device
+from edgeprune.model.groups import Group
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
 from edgeprune.pipeline.folder import RunFolder, Stage
+from edgeprune.pipeline.ground import check_reachable, choose_cuts, cutting, freezing, open_ground
 from edgeprune.progress import Tick
-from edgeprune.pruning import hap
-from edgeprune.pruning.budget import Limits, choose
+from edgeprune.pruning import certainty, hap
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
-from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.quantization.fake import observe
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
-from edgeprune.spec.recipe import Recipe
+from edgeprune.spec.recipe import Budget, Recipe
 from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
-NETWORK = "network.pt2"
+NETWORK, HISTORY = "network.pt2", "history.json"
 CPU = torch.device("cpu")
 """Every stage leaves its network there, so that any machine can go on with it."""
 REESTIMATION_IMAGES = 2048
@@ -79,7 +79,7 @@ def dense(work: Work) -> Stage:
             move(traced, pick_device(recipe.device))
             fitted = fit(traced, work.data, plan, None, work.tick, folder / "state.pt")
             traced = fitted.traced
-            _write(folder / "history.json", fitted.history)
+            _write(folder / HISTORY, fitted.history)
         save(move(traced, CPU), folder / NETWORK)
 
     trains = recipe.training.dense_epochs > 0
@@ -101,13 +101,13 @@ def curvature(work: Work, before: Stage) -> Stage | None:
 
     def make(folder: Path) -> None:
         traced = work.load(before)
-        ground = prunable(traced, recipe.keep)
+        ground = open_ground(traced, recipe, work.target)
+        check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
         x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
 
         def settled(found: Curvature) -> bool:
             scores = METHODS[recipe.method](traced.module, ground.groups, found)
-            kept = {name: count for name, (count, _) in _choose(work, ground, scores).kept.items()}
-            return hap.certain_share(scores, kept, recipe.curvature.confidence) >= recipe.curvature.settled
+            return certainty.certain_share(scores, recipe.curvature.confidence) >= recipe.curvature.settled
 
         found = channel_traces(
             traced,
@@ -122,24 +122,27 @@ def curvature(work: Work, before: Stage) -> Stage | None:
         )
         save_curvature(found, folder / "curvature.safetensors")
 
-    settings = [_dump(recipe.curvature), recipe.seed, _cutting(work)]
+    # No budget in the key: another one costs no new probe.
+    settings = [_dump(recipe.curvature), recipe.seed, freezing(recipe)]
     return work.run.stage("curvature", settings, [before], make)
 
 
-def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
-    """Choose the cuts, take them out of the graph, and prove that nothing else changed."""
+def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> Stage:
+    """Choose the cuts under a budget, take them out of the graph, and prove that nothing else changed."""
     recipe = work.recipe
 
     def make(folder: Path) -> None:
         traced = network(before)
-        ground = prunable(traced, recipe.keep)
+        ground = open_ground(traced, recipe, work.target)
         found = load_curvature(scored.path / "curvature.safetensors") if scored else None
         scores = METHODS[recipe.method](traced.module, ground.groups, found)
         x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
         work.tick("compacting", 0, 1)
-        done = compact_soundly(
-            traced, ground.found, ground.groups, lambda groups: _choose(work, ground.only(groups), scores), x
-        )
+
+        def chosen(free: list[Group]) -> Cuts:
+            return choose_cuts(ground, scores, budget, recipe, work.target, free)
+
+        done = compact_soundly(traced, ground.found, ground.groups, chosen, x)
         work.tick("compacting", 1, 1)
         save(done.traced, folder / NETWORK)
         cuts, proof = done.cuts, done.proof
@@ -147,7 +150,9 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
         report = {
             "kept": cuts.kept,
+            "budget": budget.limits,
             "reached": cuts.reached,
+            "latency_from": ground.cost.latency_from,
             "proof": {"float32": proof.float32, "float64": proof.float64},
             "frozen": ground.found.frozen,
             "refused": done.refused,
@@ -156,23 +161,37 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         }
         _write(folder / "cuts.json", report)
 
-    settings = [recipe.method, _cutting(work), recipe.curvature.confidence]
+    settings = [recipe.method, cutting(budget, recipe, work.target), recipe.curvature.confidence]
     return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
 
 
 def finetune(work: Work, before: Stage, pruned: Stage) -> Stage:
     """Re-estimate BatchNorm, then train what is left, with the dense network as teacher."""
-    training = work.recipe.training
+    return _tune(work, before, pruned, "finetune", "fine-tuning", work.recipe.training.epochs)
 
+
+def trial(work: Work, before: Stage, pruned: Stage, label: str) -> Stage:
+    """A short `finetune`, to tell whether a long one is worth while."""
+    return _tune(work, before, pruned, "trial", label, work.recipe.search.epochs)
+
+
+def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: int) -> Stage:
     def make(folder: Path) -> None:
         traced = work.load(pruned)
         reestimate(traced, _images(work, REESTIMATION_IMAGES))
-        plan = _plan(work, "fine-tuning", training.epochs, training.learning_rate)
+        plan = _plan(work, label, epochs, work.recipe.training.learning_rate)
         fitted = fit(traced, work.data, plan, work.load(before), work.tick, folder / "state.pt")
         save(move(fitted.traced, CPU), folder / NETWORK)
-        _write(folder / "history.json", fitted.history)
+        _write(folder / HISTORY, fitted.history)
 
-    return work.run.stage("finetune", [_training(work, "qat_", "dense_"), work.recipe.seed], [before, pruned], make)
+    settings = [_training(work, "qat_", "dense_") | {"epochs": epochs}, work.recipe.seed]
+    return work.run.stage(name, settings, [before, pruned], make)
+
+
+def best_accuracy(stage: Stage) -> float:
+    """The validation accuracy of the network that a training stage left."""
+    history = json.loads((stage.path / HISTORY).read_text(encoding="utf-8"))
+    return float(max(row["val_accuracy"] for row in history))
 
 
 def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
@@ -193,7 +212,7 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
         teacher = work.load(before)
         fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe)
         save(freeze(move(fitted.traced, CPU)), folder / NETWORK)
-        _write(folder / "history.json", fitted.history)
+        _write(folder / HISTORY, fitted.history)
 
     settings = [
         _training(work, "epochs", "learning_rate", "dense_"),
@@ -202,18 +221,6 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
         recipe.seed,
     ]
     return work.run.stage("quantize", settings, [before, tuned], make)
-
-
-def _choose(work: Work, ground: Prunable, scores: Any) -> Cuts:
-    recipe = work.recipe
-    limits = Limits(work.target.channel_multiple.value, recipe.max_layer_sparsity)
-    return choose(ground.groups, scores, ground.cost, recipe.budget, limits)
-
-
-def _cutting(work: Work) -> list[Any]:
-    """The settings that decide where the cut falls."""
-    recipe = work.recipe
-    return [_dump(recipe.budget), recipe.keep, recipe.max_layer_sparsity, work.target.channel_multiple.value]
 
 
 def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:

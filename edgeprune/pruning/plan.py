@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group, channel_groups
-from edgeprune.model.provenance import Provenance, provenance, unmatched
+from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.cost import Cost, cost_model
+from edgeprune.pruning.layer_rules import kept_layers, near, ordered, owner
+from edgeprune.spec.recipe import LayerRule
 
 
 @dataclass(frozen=True)
@@ -19,10 +22,6 @@ class Prunable:
     groups: list[Group]
     cost: Cost
 
-    def only(self, groups: list[Group]) -> Prunable:
-        """The same ground with some of its groups left whole."""
-        return Prunable(self.found, groups, self.cost.only([self.groups.index(group) for group in groups]))
-
     @property
     def weights(self) -> dict[str, int]:
         """The weights whose output channels may be cut, in graph order -> the axis of those channels."""
@@ -30,21 +29,28 @@ class Prunable:
         return {name: self.found.weights[name] for name in self.found.axes if name in names}
 
 
-def prunable(traced: Traced, keep: tuple[str, ...]) -> Prunable:
-    """Read what may be cut off the graph.
+def prunable(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule, ...] = ()) -> Prunable:
+    """Read what may be cut off the graph. `keep`: patterns of layers never cut; `rules`: those of a recipe.
 
     Raises:
-        EdgepruneError: nothing may; the text says what froze it.
+        EdgepruneError: a pattern matches no layer, or nothing may be cut; the text says what froze it.
     """
-    found = provenance(traced, keep)
-    idle = unmatched(found, keep)
-    if idle:
-        layers = ", ".join(sorted({name.rpartition(".")[0] for name in found.weights}))
-        raise EdgepruneError(f"--keep {idle[0]!r} matches no layer. The layers: {layers}.")
-    groups = channel_groups(found)
-    if not groups:
-        reasons = "; ".join(f"{node}: {why}" for node, why in list(found.frozen.items())[:3])
+    ground = survey(traced, keep, rules)
+    if not ground.groups:
+        reasons = "; ".join(f"{node}: {why}" for node, why in list(ground.found.frozen.items())[:3])
         raise EdgepruneError(
             f"no channel of this network can be cut ({reasons}). Check --keep and the operators named."
         )
+    return ground
+
+
+def survey(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule, ...] = ()) -> Prunable:
+    """`prunable` also of a network of which nothing may be cut."""
+    every = ordered(keep, rules)
+    found = provenance(traced, kept_layers(traced, every))
+    layers = list(dict.fromkeys(owner(weight) for weight in found.axes if weight in found.weights))
+    for name, pattern in [("--keep", p) for p in keep] + [("layers", rule.pattern) for rule in rules]:
+        if not any(fnmatchcase(layer, pattern) for layer in layers):
+            raise EdgepruneError(f"{name} {pattern!r} matches no layer. {near(pattern, layers)}")
+    groups = channel_groups(found)
     return Prunable(found, groups, cost_model(traced, found, groups))

@@ -30,6 +30,11 @@ def accuracy(value: float | None, standard_error: float | None) -> str:
     return f"{100 * value:.2f}{doubt}"
 
 
+def points(drop: float) -> str:
+    """Return a loss of accuracy as a signed change: -0.44 points."""
+    return f"{-100 * drop + 0.0:+.2f} points"
+
+
 def milliseconds(value: float | None) -> str:
     return NONE if value is None else _three_digits(value)
 

@@ -72,6 +72,13 @@ class GoldenResult(Strict):
     same_class: int
 
 
+class LayerTime(Strict):
+    """Milliseconds per image of one layer, by its name in the network; what belongs to none is `other`."""
+
+    name: str
+    ms: float = Field(gt=0)
+
+
 class Profile(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
     date: str
@@ -94,3 +101,5 @@ class Profile(Strict):
     accuracy: float | None
     accuracy_se: float | None
     recipe: dict[str, Any]
+    layers: tuple[LayerTime, ...] | None = None
+    """None where the runtime tells only the whole."""

@@ -13,14 +13,71 @@ from edgeprune.spec.strict import Strict
 MethodName = Literal["hap", "magnitude"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 AttentionCut = Literal["dims", "heads"]
-BudgetKind = Literal["macs", "params", "sparsity"]
+LimitName = Literal["macs", "params", "sparsity", "size_mb", "memory_mb", "latency_ms"]
+LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
+SHARES: frozenset[LimitName] = frozenset({"macs", "params", "sparsity"})
+"""Limits that are shares of the dense network; the others are absolute."""
 
 
 class Budget(Strict):
-    """How much may stay (`macs`, `params`: share of the dense network) or must go (`sparsity`: share of channels)."""
+    """Limits that must all hold; or `max_drop` alone, for the smallest network that is accurate enough."""
 
-    kind: BudgetKind = "macs"
-    value: float = Field(default=0.5, gt=0, lt=1)
+    macs: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the multiply-adds that may stay."""
+    params: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the parameters that may stay."""
+    sparsity: float | None = Field(default=None, gt=0, lt=1)
+    """Share of the channels that must go."""
+    size_mb: float | None = Field(default=None, gt=0)
+    """1e6 bytes of weights in the precision that ships."""
+    memory_mb: float | None = Field(default=None, gt=0)
+    """1e6 bytes of activations that live at the same time, at batch 1."""
+    latency_ms: float | None = Field(default=None, gt=0)
+    """Of one image, by a measured profile of the target or by a roofline of its facts."""
+    max_drop: float | None = Field(default=None, gt=0, lt=1)
+    """Largest loss of validation accuracy, 0.01 being one point."""
+
+    @model_validator(mode="after")
+    def _something(self) -> Budget:
+        if not self.limits and self.max_drop is None:
+            raise ValueError("no limit is given; say macs = 0.5")
+        if self.limits and self.max_drop is not None:
+            raise ValueError(
+                f"max_drop searches the budget itself; {next(iter(self.limits))} cannot be given beside it"
+            )
+        return self
+
+    @property
+    def limits(self) -> dict[LimitName, float]:
+        """The limits that are given, by name."""
+        given = ((name, getattr(self, name)) for name in LIMIT_NAMES)
+        return {name: value for name, value in given if value is not None}
+
+
+class Search(Strict):
+    """How `max_drop` searches: bisection on the share of multiply-adds, a short fine-tuning for each."""
+
+    trials: int = Field(default=5, ge=1, le=20)
+    epochs: int = Field(default=1, ge=0)
+
+
+class LayerRule(Strict):
+    """What holds for the layers whose names match `pattern`; of several rules that match, the first counts."""
+
+    pattern: str = Field(min_length=1)
+    keep: bool = False
+    """Never cut its output channels."""
+    max_sparsity: float | None = Field(default=None, ge=0, lt=1)
+    """Instead of the recipe's `max_layer_sparsity`."""
+    min_channels: int | None = Field(default=None, ge=1)
+    multiple: int | None = Field(default=None, ge=1)
+    """Instead of the target's channel multiple."""
+
+    @model_validator(mode="after")
+    def _something(self) -> LayerRule:
+        if not self.keep and (self.max_sparsity, self.min_channels, self.multiple) == (None, None, None):
+            raise ValueError("says nothing; give keep, max_sparsity, min_channels or multiple")
+        return self
 
 
 class Source(Strict):
@@ -77,9 +134,13 @@ class Recipe(Strict):
     source: Source
     target: str
     method: MethodName = "hap"
-    budget: Budget = Budget()
+    budget: Budget = Budget(macs=0.5)
+    search: Search = Search()
+    latency_profile: str | None = None
+    """A profile with layer times, for `latency_ms`; `None`: a shipped one that fits, else a roofline."""
     keep: tuple[str, ...] = ()
-    """Patterns (`head*`) of layer names whose channels are never cut."""
+    """Patterns (`head*`) of layer names whose channels are never cut; they go before `layers`."""
+    layers: tuple[LayerRule, ...] = ()
     max_layer_sparsity: float = Field(default=0.95, gt=0, lt=1)
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()

@@ -22,6 +22,35 @@ class Stats(Strict):
     int8_macs_share: float | None
 
 
+class Reached(Strict):
+    """One limit of the budget, in its own unit."""
+
+    asked: float
+    reached: float
+    source: str
+    """What it was counted by: milliseconds come from a measured profile or from a roofline."""
+
+
+class Trial(Strict):
+    """One budget that `--max-drop` tried."""
+
+    macs: float
+    macs_reached: float
+    val_accuracy: float
+    """After the short fine-tuning."""
+    drop: float
+    """From the dense network's; negative where it is better."""
+    within: bool
+
+
+class Search(Strict):
+    """What `--max-drop` tried, in order; the smallest within it was carried through."""
+
+    max_drop: float
+    dense_val_accuracy: float
+    trials: tuple[Trial, ...]
+
+
 class Result(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
     model: str
@@ -33,6 +62,9 @@ class Result(Strict):
     dense: Stats
     pruned: Stats
     final: Stats
+    budget: dict[str, Reached] = Field(default_factory=dict)
+    """By the names of the recipe's limits; of the pruned network."""
+    search: Search | None = None
     seconds: dict[str, float]
     notes: list[str]
     """What a reader must know beside the figures: what was measured where, what was not, and why."""

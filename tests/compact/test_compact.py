@@ -16,6 +16,7 @@ from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import load, save, trace
 from edgeprune.pruning.cuts import Cuts
+from edgeprune.spec.recipe import AttentionCut
 from tests.zoo import SHAPE, ZOO, build
 
 
@@ -26,10 +27,11 @@ def _some_units(groups, seed: int) -> frozenset[int]:
     )
 
 
+@pytest.mark.parametrize("attention", ["dims", "heads"])
 @pytest.mark.parametrize("name", ZOO)
-def test_random_cuts_are_proven_and_make_the_network_smaller(name: str) -> None:
+def test_random_cuts_are_proven_and_make_the_network_smaller(name: str, attention: AttentionCut) -> None:
     traced = trace(build(name), SHAPE)
-    found = provenance(traced)
+    found = provenance(traced, attention=attention)
     groups = channel_groups(found)
     assert groups
     x = torch.randn(3, *SHAPE)

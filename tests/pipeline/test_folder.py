@@ -49,13 +49,13 @@ def test_an_interrupted_stage_leaves_no_result_and_goes_on_in_its_folder(tmp_pat
 
 
 def test_the_recipe_comes_back_and_another_one_is_refused(tmp_path: Path) -> None:
-    asked = _recipe(budget=Budget(value=0.3), keep=("head*",))
+    asked = _recipe(budget=Budget(macs=0.3), keep=("head*",))
     with open_run(tmp_path / "run", asked):
         pass
     assert recipe_of(tmp_path / "run") == asked
     before = (tmp_path / "run" / RECIPE).read_bytes()
     with (
-        pytest.raises(EdgepruneError, match=r"another recipe \(budget\.value = 0\.3, asked 0\.5"),
+        pytest.raises(EdgepruneError, match=r"another recipe \(budget\.macs = 0\.3, asked 0\.5"),
         open_run(tmp_path / "run", _recipe(keep=("head*",))),
     ):
         pass

@@ -15,17 +15,18 @@ from edgeprune.model.networks.wide_resnet import WideResNet
 
 @dataclass(frozen=True)
 class Network:
-    """A built-in network: `build(num_classes, in_channels)`, and the side of the input it was made for."""
+    """A built-in network: `build(num_classes, in_channels)`, and the side of the input and classes it was made for."""
 
     build: Callable[[int, int], nn.Module]
     image_size: int
+    classes: int
 
 
 NETWORKS: dict[str, Network] = {
-    "resnet20": Network(partial(CifarResNet, 3), 32),
-    "resnet32": Network(partial(CifarResNet, 5), 32),
-    "resnet56": Network(partial(CifarResNet, 9), 32),
-    "wrn-28-8": Network(partial(WideResNet, 4, 8), 32),
-    "resnet18": Network(partial(ResNet, BasicBlock, (2, 2, 2, 2)), 224),
-    "resnet50": Network(partial(ResNet, Bottleneck, (3, 4, 6, 3)), 224),
+    "resnet20": Network(partial(CifarResNet, 3), 32, 10),
+    "resnet32": Network(partial(CifarResNet, 5), 32, 10),
+    "resnet56": Network(partial(CifarResNet, 9), 32, 10),
+    "wrn-28-8": Network(partial(WideResNet, 4, 8), 32, 10),
+    "resnet18": Network(partial(ResNet, BasicBlock, (2, 2, 2, 2)), 224, 1000),
+    "resnet50": Network(partial(ResNet, Bottleneck, (3, 4, 6, 3)), 224, 1000),
 }

@@ -142,7 +142,9 @@ def einsum(flow: Flow, node: fx.Node) -> Any:
         moved = labels.permute([term.index(c) for part in parts for c in part])
         return moved.reshape([size[c] for c in parts[0]] + [_product(size, part) for part in parts[1:]])
 
-    found = contract(flow, laid(operands[0], first, batch, rows, inner), laid(operands[1], second, batch, inner, columns))
+    found = contract(
+        flow, laid(operands[0], first, batch, rows, inner), laid(operands[1], second, batch, inner, columns)
+    )
     order = batch + rows + columns
     return found.reshape([size[c] for c in order]).permute([order.index(c) for c in out])
 

@@ -28,9 +28,16 @@ def elementwise(flow: Flow, node: fx.Node) -> Any:
     if not whole:  # an outer sum: the largest operand, laid over the shape, is as good as a whole one
         largest = max(operands, key=lambda labels: labels.numel())
         whole = [largest.expand(shape)]
-    for labels in operands:
-        unite(flow, node.name, labels, whole[0])
-    return min(whole, key=lambda labels: collapse(labels).numel())
+    widest = max(whole, key=lambda labels: collapse(labels).numel())
+    live, result = flow.live(), []
+    for labels in [*whole, *(labels for labels in operands if tuple(labels.shape) != shape)]:
+        narrow = collapse(labels)
+        if narrow.numel() < collapse(widest).numel() and not bool(live[flow.labels.find(narrow)].any()):
+            labels = narrow  # a statistic, spread over what it was taken of, is broadcast all the same
+        elif tuple(labels.shape) == shape:
+            result.append(labels)
+        unite(flow, node.name, labels, widest)
+    return min(result, key=lambda labels: collapse(labels).numel()) if result else widest
 
 
 def unite(flow: Flow, node: str, small: Tensor, big: Tensor) -> None:

@@ -1,0 +1,66 @@
+"""From a recipe and a target to what may be cut, and what is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from edgeprune.model.groups import Group
+from edgeprune.model.traced import Traced
+from edgeprune.pruning.budget import check, choose
+from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.deployment import Deployment, deployed
+from edgeprune.pruning.layer_rules import ordered
+from edgeprune.pruning.levels import Limits
+from edgeprune.pruning.plan import Prunable, prunable
+from edgeprune.pruning.score import Scores
+from edgeprune.spec.recipe import Budget, LimitName, Recipe
+from edgeprune.spec.speeds import layer_times
+from edgeprune.spec.target import Target
+
+
+def open_ground(traced: Traced, recipe: Recipe, target: Target) -> Prunable:
+    """What may be cut, with the costs that a result states; milliseconds only where they are limited."""
+    names: list[LimitName] = ["size_mb", "memory_mb"]
+    if recipe.budget.latency_ms is not None:
+        names.append("latency_ms")
+    deployment = Deployment(recipe.precision, target, recipe.latency_profile)
+    return deployed(traced, prunable(traced, recipe.keep, recipe.layers), deployment, names)
+
+
+def widths(recipe: Recipe, target: Target) -> Limits:
+    """To which widths layers may be cut."""
+    rules = ordered(recipe.keep, recipe.layers)
+    return Limits(target.channel_multiple.value, recipe.max_layer_sparsity, rules)
+
+
+def check_reachable(ground: Prunable, recipe: Recipe, target: Target) -> None:
+    """Refuse a budget that no cut meets.
+
+    Raises:
+        EdgepruneError: with what can be reached.
+    """
+    check(ground.groups, ground.cost, recipe.budget, widths(recipe, target))
+
+
+def choose_cuts(
+    ground: Prunable, scores: Scores, budget: Budget, recipe: Recipe, target: Target, free: list[Group]
+) -> Cuts:
+    """Solve a budget, cutting free groups only."""
+    whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
+    return choose(ground.groups, scores, ground.cost, budget, widths(recipe, target), whole)
+
+
+def freezing(recipe: Recipe) -> list[Any]:
+    """The settings that decide which layers may be cut at all."""
+    return [recipe.keep, [rule.model_dump() for rule in recipe.layers]]
+
+
+def cutting(budget: Budget, recipe: Recipe, target: Target) -> list[Any]:
+    """The settings that decide where the cut falls."""
+    settings = [budget.model_dump(), *freezing(recipe), recipe.max_layer_sparsity, target.channel_multiple.value]
+    if budget.size_mb is not None or budget.memory_mb is not None:
+        settings.append(recipe.precision)
+    if budget.latency_ms is not None:
+        times = layer_times(target, recipe.precision, recipe.latency_profile)
+        settings += [recipe.precision, target.model_dump(), [profile.model_dump() for profile in times]]
+    return settings

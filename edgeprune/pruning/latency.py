@@ -1,0 +1,131 @@
+"""Milliseconds of one image: a roofline per layer, scaled to measured layer times where there are some.
+
+A layer takes `max(MACs / peak, bytes moved / bandwidth)` (Williams, Waterman and Patterson 2009, the roofline model),
+its bytes being those of its input, output and weights. What stands between layers (normalisation, activations, adds)
+counts as fused into them. With a profile of the target, each layer takes what was measured of it, times what the
+roofline says of its smaller self over its whole self; where the target states no peaks, times its share of MACs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.model.count import layers
+from edgeprune.model.traced import Traced
+from edgeprune.pruning.memory import WIDTH_BYTES, activations
+from edgeprune.pruning.plan import Prunable
+from edgeprune.pruning.quantity import Affine, Counts, Floats, Products
+from edgeprune.spec.profile import Profile
+from edgeprune.spec.speeds import Peaks, layer_times, peaks
+from edgeprune.spec.target import Target
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """The sum over layers of the slower of computing and moving, plus a constant.
+
+    `row`: each layer's row in `products`. `compute`, `carry`: milliseconds per multiply-add's weight and per weight
+    moved. `moved`: milliseconds of moving activations, a part per layer.
+    """
+
+    products: Products
+    row: Counts
+    compute: Floats
+    carry: Floats
+    moved: Affine
+    constant: float = 0.0
+
+    def layers(self, kept: Counts) -> Floats:
+        """Milliseconds, `[layers]`."""
+        size = self.products.sizes(kept)[self.row]
+        found: Floats = np.maximum(self.compute * size, self.carry * size + self.moved.at(kept))
+        return found
+
+    def at(self, kept: Counts) -> Floats:
+        return np.array([self.layers(kept).sum() + self.constant])
+
+    def saved(self, kept: Counts, fewer: Counts) -> Floats:
+        shrunk = np.zeros((len(self.products.scale), self.products.groups))
+        shrunk[self.products.row, self.products.group] = self.products.shrunk(kept, fewer)
+        size = self.products.sizes(kept)[self.row, None] - shrunk[self.row]
+        moved = self.moved.at(kept)[:, None] - self.moved.saved(kept, fewer)
+        after = np.maximum(self.compute[:, None] * size, self.carry[:, None] * size + moved)
+        saved: Floats = (self.layers(kept)[:, None] - after).sum(0)
+        return saved[None]
+
+    @property
+    def separable(self) -> bool:
+        return False
+
+
+def roofline(traced: Traced, ground: Prunable, peaks: Peaks) -> Roofline:
+    """The estimate from peaks at INT8."""
+    width = WIDTH_BYTES["int8"]
+    elements = activations(ground.found, ground.groups)
+    rows = {name: row for row, (name, _) in enumerate(traced.module.named_parameters())}
+    inputs = {node.name: node.all_input_nodes[0].name for node in traced.module.graph.nodes if node.all_input_nodes}
+    every = layers(traced, ground.found.shapes)
+    nothing = (0.0, np.zeros(len(ground.groups)))
+    touched = [(elements[layer.node], elements.get(inputs[layer.node], nothing)) for layer in every]
+    per_byte = width / peaks.bytes_per_ms
+    return Roofline(
+        ground.cost.parameters,
+        np.array([rows[layer.weight] for layer in every], dtype=np.int64),
+        np.array([layer.reuse / peaks.macs_per_ms for layer in every]),
+        np.full(len(every), per_byte),
+        Affine(
+            per_byte * np.array([out[0] + into[0] for out, into in touched]),
+            per_byte * np.stack([out[1] + into[1] for out, into in touched]),
+        ),
+    )
+
+
+def scaled(estimate: Roofline, names: list[str], units: Counts, profile: Profile) -> Roofline | None:
+    """The estimate with every layer at its measured time when whole, and all else as it is; None of another network.
+
+    `names`: of the layers in the estimate's order; a weight that is used twice was measured under one name.
+    """
+    measured = {row.name: row.ms for row in profile.layers or ()}
+    if not set(names) <= set(measured):
+        return None
+    whole = estimate.layers(units)
+    together = {name: float(whole[[other == name for other in names]].sum()) for name in names}
+    factor = np.array([measured[name] / together[name] for name in names])
+    return Roofline(
+        estimate.products,
+        estimate.row,
+        estimate.compute * factor,
+        estimate.carry * factor,
+        Affine(estimate.moved.constant * factor, estimate.moved.slope * factor[:, None]),
+        sum(ms for name, ms in measured.items() if name not in together),
+    )
+
+
+def latency(traced: Traced, ground: Prunable, target: Target, precision: str, file: str | None) -> tuple[Roofline, str]:
+    """Milliseconds as a function of the kept counts, and in words what they come from.
+
+    Raises:
+        EdgepruneError: nothing fits: the profile is of another network, or the target states no peaks.
+    """
+    stated = peaks(target, precision)
+    # Without peaks only shares of multiply-adds count, whose unit the measured times then set.
+    estimate = roofline(traced, ground, stated or Peaks(1.0, np.inf))
+    names = [layer.weight.rpartition(".")[0] for layer in layers(traced, ground.found.shapes)]
+    for profile in layer_times(target, precision, file):
+        fitted = scaled(estimate, names, ground.cost.units, profile)
+        if fitted is not None:
+            by = "a roofline" if stated else "multiply-adds"
+            return fitted, f"measured layer times of {profile.name} ({profile.date}), scaled by {by}"
+        if file is not None:
+            known = {row.name for row in profile.layers or ()}
+            absent = next(name for name in names if name not in known)
+            raise EdgepruneError(f"{file}: has no time of layer {absent}. Give a profile of the dense network itself.")
+    if stated is None:
+        raise EdgepruneError(
+            f"--latency-ms: no shipped profile of {target.name} is of this network, and the target states no peaks. "
+            "Limit --macs instead, or give --latency-profile."
+        )
+    return estimate, f"a roofline of {target.name}'s stated peaks, not measured"

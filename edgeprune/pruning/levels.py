@@ -1,0 +1,90 @@
+"""Levels: the widths that each group may be cut to, and the score that is lost at each.
+
+Within a group the lowest scores go first, so a choice is one level per group.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeprune.model.groups import Group
+from edgeprune.pruning.layer_rules import owner, rule_of
+from edgeprune.pruning.quantity import Counts, Floats
+from edgeprune.pruning.score import Scores
+from edgeprune.spec.recipe import LayerRule
+
+
+@dataclass(frozen=True)
+class Limits:
+    """`multiple`: widths are cut to multiples of it. `max_sparsity`: largest share of a group that may go.
+
+    `rules` say otherwise for the layers that they match; where layers share a group, the strictest holds.
+    """
+
+    multiple: int
+    max_sparsity: float
+    rules: tuple[LayerRule, ...] = ()
+
+
+@dataclass(frozen=True)
+class Levels:
+    """Tables `[groups, levels]`; level 0 is whole, and a group's last level fills the rest of its row."""
+
+    kept: Counts
+    lost: Floats
+    last: Counts
+    """`[groups]`"""
+
+    def counts(self, level: Counts) -> Counts:
+        found: Counts = self.kept[np.arange(len(level)), level]
+        return found
+
+    def losses(self, level: Counts) -> Floats:
+        found: Floats = self.lost[np.arange(len(level)), level]
+        return found
+
+
+def levels(groups: list[Group], scores: Scores, limits: Limits, whole: frozenset[str] = frozenset()) -> Levels:
+    """Lay out the levels of all groups; those named in `whole` have only one."""
+    ladders = [np.array([len(group.units)]) if group.name in whole else ladder(group, limits) for group in groups]
+    ascending = [np.sort(scores.value[group.name].numpy()) for group in groups]
+    return table(ladders, ascending)
+
+
+def table(ladders: list[Counts], ascending: list[Floats]) -> Levels:
+    """The table of kept counts, descending, of groups with these scores per unit, ascending."""
+    longest = max(len(counts) for counts in ladders)
+    kept = np.stack([np.pad(counts, (0, longest - len(counts)), mode="edge") for counts in ladders])
+    lost = [
+        np.concatenate([[0.0], np.cumsum(scores)])[len(scores) - row]
+        for scores, row in zip(ascending, kept, strict=True)
+    ]
+    return Levels(kept, np.stack(lost), np.array([len(counts) - 1 for counts in ladders]))
+
+
+def ladder(group: Group, limits: Limits) -> Counts:
+    """The kept counts that a group may have, descending."""
+    total, step, floor = len(group.units), 1, 1
+    for weight in group.producers:
+        rule = rule_of(owner(weight), limits.rules)
+        width = group.out_width(weight)
+        own = rule.multiple if rule and rule.multiple else _multiple(limits.multiple, width * total)
+        step = math.lcm(step, own // math.gcd(own, width))
+        sparsity = limits.max_sparsity if rule is None or rule.max_sparsity is None else rule.max_sparsity
+        channels = rule.min_channels if rule and rule.min_channels else 1
+        # The nearest float to a share can be a hair above it: 20 * (1 - 0.95) is 1.0000000000000009.
+        floor = max(floor, math.ceil(total * (1 - sparsity) - 1e-9), math.ceil(channels / width))
+    lower = [n for n in range(total - total % step, 0, -step) if floor <= n < total]
+    return np.array([total, *lower], dtype=np.int64)
+
+
+def _multiple(multiple: int, channels: int) -> int:
+    """The multiple that a layer is cut by.
+
+    A layer no wider than the multiple could not be cut at all; it is cut by half the multiple, but not below
+    8 channels, under which no runtime's INT8 kernels go.
+    """
+    return max(min(8, multiple), multiple // 2) if channels <= multiple else multiple
