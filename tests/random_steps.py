@@ -81,7 +81,7 @@ def conv(draw: Draw, here: Here) -> Step:
 
 def grouped(draw: Draw, here: Here) -> Step:
     groups = _divisor(draw, here.width)
-    return Step(_layers(), a=conv_of(draw, here.width, groups * draw.randint(1, 6), groups))
+    return Step(_layers(), a=conv_of(draw, here.width, groups * draw.randint(2, 6), groups))
 
 
 def depthwise(draw: Draw, here: Here) -> Step:
@@ -135,7 +135,7 @@ def concat(draw: Draw, here: Here) -> Step:
 
 
 def split(draw: Draw, here: Here) -> Step:
-    first = draw.randint(1, here.width - 2)
+    first = draw.randint(1, here.width - 1)
     sizes = [first, here.width - first]
     back = draw.random() < 0.5
 
@@ -157,7 +157,7 @@ def chunked(draw: Draw, here: Here) -> Step:
 
 
 def sliced(draw: Draw, here: Here) -> Step:
-    start, step = draw.randint(0, here.width // 3), draw.choice([1, 1, 2])
+    start, step = draw.randint(0, here.width // 3), draw.choice([1, 1, 2]) if here.width > 6 else 1
     stop = draw.randint(start + 2 * step, here.width + 1)
     return Step(lambda s, x, _: torch.cat([x[:, start:stop:step], s.a(x)], 1), a=nn.Conv2d(here.width, 4, 1))
 
