@@ -37,7 +37,7 @@ from edgeprune.pruning.plan import prunable
 from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.inspection import Inspection
-from edgeprune.spec.recipe import METHOD_NAMES, SHARES, Budget, LayerRule, MethodName
+from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName
 from edgeprune.spec.result import Result
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
@@ -96,6 +96,8 @@ def prune(
     latency_ms: float | None = None,
     method: MethodName = "magnitude",
     keep: Sequence[str] = (),
+    attention: AttentionCut = "dims",
+    exact: bool = False,
     layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
     target: str | None = None,
@@ -118,6 +120,8 @@ def prune(
         latency_ms: milliseconds per image on `target`, by a shipped profile of it or a roofline of its facts.
         method: `magnitude`, or `hap`, which needs `data`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
+        attention: what an attention loses, whole `heads` or the same `dims` of every head.
+        exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
         target: a name of `edgeprune targets`, or a `.toml` file.
@@ -147,7 +151,7 @@ def prune(
     matching = tuple(pattern for pattern in keep if any(fnmatchcase(name, pattern) for name in names))
     for pattern in set(keep) - set(matching):
         warnings.warn(f"keep {pattern!r} matches no layer", stacklevel=2)
-    ground = prunable(traced, matching, rules)
+    ground = prunable(traced, matching, rules, attention, exact)
     ground = deployed(traced, ground, Deployment(precision, device), budget.limits)
     found = None
     if method in NEEDS_CURVATURE:

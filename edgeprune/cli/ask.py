@@ -102,6 +102,10 @@ Keep = Annotated[
     list[str] | None,
     _option("Pattern of layer names never cut; may be repeated.", _BUDGET, "--keep", metavar="PATTERN"),
 ]
+Attention = Annotated[
+    str | None, _option("What an attention loses: dims or heads. [default: dims]", _BUDGET, "--attention")
+]
+Exact = Annotated[bool, _option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
 Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
 Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
 QatEpochs = Annotated[
@@ -146,6 +150,8 @@ def _options(
     std: Std = None,
     augment: Augment = None,
     keep: Keep = None,
+    attention: Attention = None,
+    exact: Exact = False,
     fp32: Fp32 = False,
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,

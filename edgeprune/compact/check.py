@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from edgeprune.compact.rewrite import Keeps, kept_axis
+from edgeprune.compact.keeps import Keeps, kept_axis
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.operators import arguments
 from edgeprune.model.provenance import Provenance

@@ -52,9 +52,9 @@ def _contraction(node: fx.Node, shapes: Shapes) -> tuple[fx.Node, int] | None:
         weight = arguments(node)["weight"]
         return (weight, math.prod(out[:-1])) if weight.op == "get_attr" else None
     if name in {"matmul", "mm", "bmm"}:
-        for weight, used in ((node.args[1], out[:-1]), (node.args[0], (*out[:-2], out[-1]))):
-            if isinstance(weight, fx.Node) and weight.op == "get_attr" and len(shapes[weight.name]) == 2:
-                return weight, math.prod(used)
+        for factor, used in ((node.args[1], out[:-1]), (node.args[0], (*out[:-2], out[-1]))):
+            if isinstance(factor, fx.Node) and factor.op == "get_attr" and len(shapes[factor.name]) == 2:
+                return factor, math.prod(used)
     return None
 
 

@@ -24,7 +24,9 @@ def open_ground(traced: Traced, recipe: Recipe, target: Target) -> Prunable:
     if recipe.budget.latency_ms is not None:
         names.append("latency_ms")
     deployment = Deployment(recipe.precision, target, recipe.latency_profile)
-    return deployed(traced, prunable(traced, recipe.keep, recipe.layers), deployment, names)
+    return deployed(
+        traced, prunable(traced, recipe.keep, recipe.layers, recipe.attention, recipe.exact), deployment, names
+    )
 
 
 def widths(recipe: Recipe, target: Target) -> Limits:
@@ -52,7 +54,7 @@ def choose_cuts(
 
 def freezing(recipe: Recipe) -> list[Any]:
     """The settings that decide which layers may be cut at all."""
-    return [recipe.keep, [rule.model_dump() for rule in recipe.layers]]
+    return [recipe.keep, [rule.model_dump() for rule in recipe.layers], recipe.attention, recipe.exact]
 
 
 def cutting(budget: Budget, recipe: Recipe, target: Target) -> list[Any]:

@@ -5,18 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.recipe import LIMIT_NAMES, METHOD_NAMES, Recipe
+from edgeprune.spec.recipe import LIMIT_NAMES, METHOD_NAMES, AttentionCut, Recipe
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "keep", "fp32", "latency_profile", *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
+    "target", "method", "keep", "attention", "exact", "fp32", "latency_profile",
+    *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
 
@@ -96,8 +97,13 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "training": training,
         "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
         "precision": "fp32" if options["fp32"] else "int8",
-        **_given(options, "method", "seed", "device"),
+        **_given(options, "method", "attention", "seed", "device"),
     }
+    if options["attention"] is not None and options["attention"] not in get_args(AttentionCut):
+        known = ", ".join(get_args(AttentionCut))
+        raise EdgepruneError(f"unknown --attention {options['attention']!r}. Known: {known}.")
+    if options["exact"]:
+        content["exact"] = True
     if options["keep"]:
         content["keep"] = (options["keep"],) if isinstance(options["keep"], str) else tuple(options["keep"])
     budget = _given(options, *LIMIT_NAMES, "max_drop")

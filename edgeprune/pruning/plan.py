@@ -11,7 +11,7 @@ from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.cost import Cost, cost_model
 from edgeprune.pruning.layer_rules import kept_layers, near, ordered, owner
-from edgeprune.spec.recipe import LayerRule
+from edgeprune.spec.recipe import AttentionCut, LayerRule
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,26 @@ class Prunable:
         return {name: self.found.weights[name] for name in self.found.axes if name in names}
 
 
-def prunable(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule, ...] = ()) -> Prunable:
-    """Read what may be cut off the graph. `keep`: patterns of layers never cut; `rules`: those of a recipe.
+def prunable(
+    traced: Traced,
+    keep: tuple[str, ...] = (),
+    rules: tuple[LayerRule, ...] = (),
+    attention: AttentionCut = "dims",
+    exact: bool = False,
+) -> Prunable:
+    """Read what may be cut off the graph.
+
+    Args:
+        traced: the network.
+        keep: patterns of layers never cut.
+        rules: those of a recipe.
+        attention: what an attention loses, whole heads or the same dims of every head.
+        exact: leave channels whole over which a norm or mean is taken.
 
     Raises:
         EdgepruneError: a pattern matches no layer, or nothing may be cut; the text says what froze it.
     """
-    ground = survey(traced, keep, rules)
+    ground = survey(traced, keep, rules, attention, exact)
     if not ground.groups:
         reasons = "; ".join(f"{node}: {why}" for node, why in list(ground.found.frozen.items())[:3])
         raise EdgepruneError(
@@ -44,10 +57,16 @@ def prunable(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule,
     return ground
 
 
-def survey(traced: Traced, keep: tuple[str, ...] = (), rules: tuple[LayerRule, ...] = ()) -> Prunable:
+def survey(
+    traced: Traced,
+    keep: tuple[str, ...] = (),
+    rules: tuple[LayerRule, ...] = (),
+    attention: AttentionCut = "dims",
+    exact: bool = False,
+) -> Prunable:
     """`prunable` also of a network of which nothing may be cut."""
     every = ordered(keep, rules)
-    found = provenance(traced, kept_layers(traced, every))
+    found = provenance(traced, kept_layers(traced, every), attention, statistics=not exact)
     layers = list(dict.fromkeys(owner(weight) for weight in found.axes if weight in found.weights))
     for name, pattern in [("--keep", p) for p in keep] + [("layers", rule.pattern) for rule in rules]:
         if not any(fnmatchcase(layer, pattern) for layer in layers):

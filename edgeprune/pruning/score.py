@@ -20,7 +20,7 @@ class Scores:
 
 
 def sum_members(group: Group, per_channel: Callable[[str, int], Tensor]) -> Tensor:
-    """Sum a quantity per output channel, `[..., out]` of each producing weight and its output axis, over a unit: `[..., units]`."""
+    """Sum a quantity per output channel over a unit: `[..., units]` from `[..., out]` of each weight."""
     total = torch.zeros(len(group.units), dtype=torch.float64)
     for weight in group.producers:
         places = group.places[(weight, group.out_axes[weight])]

@@ -7,8 +7,8 @@ import copy
 import torch
 from torch import Tensor, fx, nn
 
-from edgeprune.model.traced import Traced
 from edgeprune.model.attributes import attribute, free_name, set_attribute
+from edgeprune.model.traced import Traced
 
 ATEN = torch.ops.aten
 # Output channels are axis 0 of the weight in each; transposed convolutions keep them on axis 1 and stay.

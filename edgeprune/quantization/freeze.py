@@ -7,9 +7,9 @@ import copy
 import torch
 from torch import fx, nn
 
+from edgeprune.model.attributes import attribute, free_name, set_attribute
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.traced import Traced
-from edgeprune.model.attributes import attribute, free_name, set_attribute
 from edgeprune.quantization.fake import ActivationQuantizer, BiasQuantizer, WeightQuantizer
 from edgeprune.quantization.fold import drop_dead
 

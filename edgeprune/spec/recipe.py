@@ -138,6 +138,10 @@ class Recipe(Strict):
     search: Search = Search()
     latency_profile: str | None = None
     """A profile with layer times, for `latency_ms`; `None`: a shipped one that fits, else a roofline."""
+    attention: AttentionCut = "dims"
+    """What an attention loses: whole heads, or the same dims of every head."""
+    exact: bool = False
+    """Leave channels whole over which a norm or mean is taken: a cut would change what it is taken over."""
     keep: tuple[str, ...] = ()
     """Patterns (`head*`) of layer names whose channels are never cut; they go before `layers`."""
     layers: tuple[LayerRule, ...] = ()

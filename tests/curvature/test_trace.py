@@ -81,7 +81,9 @@ def test_traces_converge_to_the_truth_with_calibrated_errors_whatever_the_batche
 
 def test_it_stops_when_told_and_reads_back(tmp_path) -> None:
     traced, weights, x, y = _problem()
-    found = channel_traces(traced, dict.fromkeys(weights, 0), x, y, 100, 10, 0, silent, lambda c: len(c.per_probe["a.weight"]) >= 8)
+    found = channel_traces(
+        traced, dict.fromkeys(weights, 0), x, y, 100, 10, 0, silent, lambda c: len(c.per_probe["a.weight"]) >= 8
+    )
     assert found.trace("a.weight").samples == 8
     save_curvature(found, tmp_path / "c.safetensors")
     again = load_curvature(tmp_path / "c.safetensors")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 from edgeprune.model.groups import channel_groups
 from edgeprune.model.labels import Labels
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import trace
+from edgeprune.spec.recipe import AttentionCut
 from tests.zoo import SHAPE, build
 
 
@@ -55,9 +57,56 @@ def test_a_map_over_all_channels_is_frozen_and_a_gate_is_its_channel() -> None:
 
 def test_an_operator_without_a_rule_freezes_what_it_touches_and_nothing_else() -> None:
     found, groups = _groups("Unknown")
-    assert set(groups) == {"b.0"}
-    assert any("cumsum" in why for why in found.frozen.values())
-    assert any("layer_norm" in why for why in found.frozen.values())
+    assert set(groups) == {"b.0", "c.0"}
+    assert any("sort" in why for why in found.frozen.values())
+
+
+def test_statistics_over_channels_are_reported_or_kept_whole() -> None:
+    found, _ = _groups("Unknown")
+    assert found.approximate == {"layer_norm": "layer normalisation"}
+    exact = provenance(trace(build("Unknown"), SHAPE), statistics=False)
+    assert not exact.approximate
+    assert exact.frozen["layer_norm"] == "kept: layer normalisation"
+    assert {group.name for group in channel_groups(exact)} == {"b.0"}
+
+
+@pytest.mark.parametrize(
+    ("name", "attention", "units"),
+    [
+        ("FusedAttention", "dims", {"patch": 24, "qkv": 8, "up": 40}),
+        ("FusedAttention", "heads", {"patch": 24, "qkv": 3, "up": 40}),
+        ("ModuleAttention", "dims", {"patch": 24, "attention": 8}),
+        ("ModuleAttention", "heads", {"patch": 24, "attention": 3}),
+        ("BiasedAttention", "dims", {"patch": 24, "q": 8}),
+        ("BiasedAttention", "heads", {"patch": 24, "q": 3}),
+        ("TalkingHeads", "dims", {"patch": 24, "qkv": 6, "before": 4}),
+        ("TalkingHeads", "heads", {"patch": 24, "qkv": 4, "before": 4}),
+        ("GroupedQueries", "dims", {"patch": 24, "q": 4, "v": 8}),
+        ("GroupedQueries", "heads", {"patch": 24, "q": 3}),
+        ("ChannelAttention", "dims", {"patch": 24, "qkv": 4}),
+        ("TokenMixing", "dims", {"patch": 24, "gate": 32}),
+        ("Einsum", "dims", {"patch": 24, "q": 8, "v": 8}),
+        ("Einsum", "heads", {"patch": 24, "q": 3}),
+        ("Windows", "heads", {"stem": 24, "qkv": 3}),
+        ("Norms", "dims", {"a": 8, "b": 12, "c": 16, "d": 12}),
+        ("Computed", "dims", {"a": 16, "b": 24}),
+        ("Upwards", "dims", {"a.0": 16, "up": 4, "b.0": 16, "c": 12}),
+        ("WholeGroups", "dims", {"a.0": 12, "c.0": 16, "d.0": 8}),
+    ],
+)
+def test_how_many_units_each_group_has(name: str, attention: AttentionCut, units: dict[str, int]) -> None:
+    groups = channel_groups(provenance(trace(build(name), SHAPE), attention=attention))
+    assert {group.name: len(group.units) for group in groups} == units
+
+
+def test_a_kernel_that_is_computed_from_its_parameter_keeps_the_parameters_name() -> None:
+    module = build("Computed")
+    traced = trace(module, SHAPE)
+    kernel = module.b.weight
+    standard = (kernel - kernel.mean((1, 2, 3), keepdim=True)) / kernel.std((1, 2, 3), keepdim=True)
+    torch.testing.assert_close(traced.module.get_parameter("b.weight"), standard * module.gain)
+    assert "gain" not in dict(traced.module.named_parameters())
+    assert not [node for node in traced.module.graph.nodes if "std" in node.name]
 
 
 def test_kept_layers_are_frozen_by_pattern() -> None:

@@ -32,9 +32,7 @@ def _overloads(rule: Rule, names: str) -> dict[Any, Rule]:
 
 
 RULES: dict[Any, Rule] = {
-    **_overloads(
-        layers.convolution, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"
-    ),
+    **_overloads(layers.convolution, "conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d"),
     **_overloads(layers.linear, "linear"),
     **_overloads(layers.per_channel_norm, "batch_norm instance_norm"),
     **_overloads(layers.group_norm, "group_norm"),
@@ -45,26 +43,28 @@ RULES: dict[Any, Rule] = {
     **_overloads(contraction.einsum, "einsum"),
     **_overloads(
         pointwise.elementwise,
-        "add sub rsub mul div true_divide floor_divide remainder minimum maximum pow lerp addcmul addcdiv where "
-        "masked_fill relu relu6 hardtanh hardswish hardsigmoid hardshrink softshrink sigmoid logsigmoid silu gelu elu "
-        "selu celu leaky_relu rrelu mish softplus softsign tanh tanhshrink threshold clamp clamp_min clamp_max clip abs "
-        "neg negative exp expm1 log log1p log2 sqrt rsqrt square reciprocal erf sin cos tan atan sign floor ceil round "
-        "eq ne lt le gt ge logical_and logical_or logical_not bitwise_and bitwise_or bitwise_not isnan isinf nan_to_num",
+        "add sub rsub mul div true_divide floor_divide remainder minimum maximum pow lerp addcmul addcdiv "
+        "where masked_fill relu relu6 hardtanh hardswish hardsigmoid hardshrink softshrink sigmoid logsigmoid "
+        "silu gelu elu selu celu leaky_relu rrelu mish softplus softsign tanh tanhshrink threshold clamp "
+        "clamp_min clamp_max clip abs neg negative exp expm1 log log1p log2 sqrt rsqrt square reciprocal erf "
+        "sin cos tan atan sign floor ceil round eq ne lt le gt ge logical_and logical_or logical_not "
+        "bitwise_and bitwise_or bitwise_not isnan isinf nan_to_num",
     ),
     **_overloads(pointwise.gated, "glu"),
     **_overloads(pointwise.mixed, "softmax _softmax log_softmax _log_softmax cumsum cumprod logcumsumexp"),
     **_overloads(
         pointwise.same,
-        "dropout feature_dropout alpha_dropout feature_alpha_dropout zeros_like ones_like full_like empty_like "
-        "contiguous clone detach alias to _to_copy type_as lift_fresh_copy dropout1d dropout2d",
+        "dropout feature_dropout alpha_dropout feature_alpha_dropout zeros_like ones_like full_like "
+        "empty_like contiguous clone detach alias to _to_copy type_as lift_fresh_copy dropout1d dropout2d",
     ),
     **_overloads(pointwise.created, "zeros ones full arange scalar_tensor empty new_zeros new_ones new_full new_empty"),
     **_overloads(
         space.pooled,
-        "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
-        "adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d max_pool2d_with_indices "
-        "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact2d upsample_linear1d "
-        "upsample_bilinear2d upsample_bicubic2d upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
+        "max_pool1d max_pool2d max_pool3d avg_pool1d avg_pool2d avg_pool3d adaptive_avg_pool1d "
+        "adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d adaptive_max_pool2d adaptive_max_pool3d "
+        "max_pool2d_with_indices upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+        "_upsample_nearest_exact2d upsample_linear1d upsample_bilinear2d upsample_bicubic2d "
+        "upsample_trilinear3d _upsample_bilinear2d_aa _upsample_bicubic2d_aa",
     ),
     **_overloads(
         space.reduced,
@@ -77,12 +77,11 @@ RULES: dict[Any, Rule] = {
     **_overloads(space.channel_shuffled, "channel_shuffle native_channel_shuffle"),
     **_overloads(
         reshape.run,
-        "view reshape _unsafe_view flatten unflatten ravel permute transpose t mT numpy_T movedim moveaxis swapaxes slice "
-        "select cat concat split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split unbind squeeze unsqueeze "
-        "expand expand_as view_as reshape_as narrow stack hstack vstack repeat repeat_interleave tile flip rot90 unfold "
-        "diagonal sym_size",
+        "view reshape _unsafe_view flatten unflatten ravel permute transpose t mT numpy_T movedim moveaxis "
+        "swapaxes slice select cat concat split split_with_sizes chunk tensor_split unsafe_chunk unsafe_split "
+        "unbind squeeze unsqueeze expand expand_as view_as reshape_as narrow stack hstack vstack repeat "
+        "repeat_interleave tile flip rot90 unfold diagonal roll sym_size",
     ),
-    **_overloads(reshape.rolled, "roll"),
     **_overloads(reshape.indexed, "index index_select"),
     operator.getitem: reshape.item,
     **dict.fromkeys(reshape.SCALARS, reshape.run),

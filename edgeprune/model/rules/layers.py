@@ -83,9 +83,9 @@ def _mixes_positions(flow: Flow, labels: Tensor, axis: int) -> bool:
 
 
 def matrix_product(flow: Flow, node: fx.Node, x: fx.Node, weight: fx.Node, left: bool) -> Tensor:
-    """`x @ weight` with a parameter `[in, out]`, or (`left`) `weight @ x` with `[out, in]`: a linear layer in disguise."""
+    """A linear layer in disguise: `x @ weight` with a parameter `[in, out]`, or (`left`) `weight @ x`, `[out, in]`."""
     into, out, axis = (1, 0, -2) if left else (0, 1, -1)
-    labels = flow.value(x)
+    labels: Tensor = flow.value(x)
     if _mixes_positions(flow, labels, axis):
         return labels.narrow(axis, 0, 1).expand(flow.shapes[node.name])
     flow.bind(weight, into, flow.channels(labels, axis))

@@ -26,13 +26,6 @@ def run(flow: Flow, node: fx.Node) -> Any:
     return [thin(part) for part in found] if isinstance(found, (list, tuple)) else found
 
 
-def rolled(flow: Flow, node: fx.Node) -> Any:
-    """What is rolled around an axis changes places with itself: harmless in space, ties channels."""
-    labels, moved = flow.value(node.args[0]), run(flow, node)
-    flow.labels.union(labels, moved)
-    return labels
-
-
 def item(flow: Flow, node: fx.Node) -> Any:
     """One of several results; of an operator that was frozen there is no list of them."""
     source, index = flow.value(node.args[0]), cast(int, node.args[1])
