@@ -67,7 +67,7 @@ class LayerRule(Strict):
     pattern: str = Field(min_length=1)
     keep: bool = False
     """Never cut its output channels."""
-    max_sparsity: float | None = Field(default=None, ge=0, lt=1)
+    max_sparsity: float | None = Field(default=None, ge=0, le=1)
     """Instead of the recipe's `max_layer_sparsity`."""
     min_channels: int | None = Field(default=None, ge=1)
     multiple: int | None = Field(default=None, ge=1)
@@ -145,7 +145,8 @@ class Recipe(Strict):
     keep: tuple[str, ...] = ()
     """Patterns (`head*`) of layer names whose channels are never cut; they go before `layers`."""
     layers: tuple[LayerRule, ...] = ()
-    max_layer_sparsity: float = Field(default=0.95, gt=0, lt=1)
+    max_layer_sparsity: float = Field(default=0.95, gt=0, le=1)
+    """Largest share of a group that may go; at 1 a branch may go whole, its output being a constant then."""
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
     curvature: Curving = Curving()
