@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import torch
-from torch import fx
+from torch import Tensor, fx
 
 from edgeprune.compact.keeps import Keeps
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.attributes import attribute, free_name, set_attribute
 from edgeprune.model.branches import CONTRACTIONS, JOINS, sees_the_image
+from edgeprune.model.constants import drop_unread
 from edgeprune.model.operators import arguments, name_of, set_argument
 
 aten = torch.ops.aten
@@ -27,30 +28,28 @@ def take_out_empty(module: fx.GraphModule, keeps: Keeps) -> None:
     Raises:
         EdgepruneError: something else reads one.
     """
-    empty: set[fx.Node] = set()
-    for node in module.graph.nodes:
-        pieces = node.op == "call_function" and not keeps.knows(node) and bool(node.args) and node.args[0] in empty
-        if pieces or _is_empty(node, keeps):
-            empty.add(node)
+    empty = _empty(module.graph, keeps)
+    if not empty:
+        return
     for node in [n for n in module.graph.nodes if n not in empty]:
         if name_of(node) in JOINS and not empty.isdisjoint(node.all_input_nodes):
             set_argument(node, "tensors", [piece for piece in arguments(node)["tensors"] if piece not in empty])
         elif node.args and node.args[0] in empty and name_of(node) in CONTRACTIONS:
             node.replace_all_uses_with(_bias_of(module, node, keeps))
+            module.graph.erase_node(node)
         elif node.op == "call_function" and name_of(node) != "sym_size" and not empty.isdisjoint(node.all_input_nodes):
             raise EdgepruneError(f"{node.name} reads channels of which none is left")
     for node in reversed([n for n in module.graph.nodes if n in empty]):
         if not node.users:  # attention counts as random to the elimination of dead code
             module.graph.erase_node(node)
-    if empty:
-        module.graph.eliminate_dead_code()
-        if not sees_the_image(module.graph):
-            raise EdgepruneError("nothing of the network is left that looks at the image")
-        read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
-        for name, tensor in [*module.named_parameters(), *module.named_buffers()]:
-            if name not in read and tensor.numel() == 0:
-                owner, _, leaf = name.rpartition(".")
-                delattr(module.get_submodule(owner), leaf)
+    module.graph.eliminate_dead_code()
+    if not sees_the_image(module.graph):
+        raise EdgepruneError("nothing of the network is left that looks at the image")
+    drop_unread(module, {name for name, tensor in _tensors(module) if tensor.numel() == 0})
+
+
+def _tensors(module: fx.GraphModule) -> list[tuple[str, Tensor]]:
+    return [*module.named_parameters(), *module.named_buffers()]
 
 
 def drop_zero_terms(module: fx.GraphModule) -> None:
@@ -73,9 +72,17 @@ def drop_zero_terms(module: fx.GraphModule) -> None:
     module.recompile()
 
 
-def _is_empty(node: fx.Node, keeps: Keeps) -> bool:
-    kept = keeps.of(node) if node.op == "call_function" else None
-    return kept is not None and not bool(kept[1].any())
+def _empty(graph: fx.Graph, keeps: Keeps) -> set[fx.Node]:
+    """Nodes of which no channel is left, and those that take such a one apart."""
+    empty: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op != "call_function":
+            continue
+        kept = keeps.of(node)
+        pieces = not keeps.knows(node) and bool(node.args) and node.args[0] in empty
+        if pieces or (kept is not None and not bool(kept[1].any())):
+            empty.add(node)
+    return empty
 
 
 def _bias_of(module: fx.GraphModule, layer: fx.Node, keeps: Keeps) -> fx.Node:

@@ -42,7 +42,7 @@ def fold_constants(module: fx.GraphModule, parameters: bool = True) -> fx.GraphM
         if not node.users:  # also what writes in place, which no elimination of dead code would take
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
-    _drop_unread(module, {source for node in roots for source in sources[node]} - names)
+    drop_unread(module, {source for node in roots for source in sources[node]} - names)
     _give_each_its_own(module)
     module.graph.lint()
     module.recompile()
@@ -139,7 +139,7 @@ def _only_into(source: fx.Node, sink: fx.Node) -> bool:
     return True
 
 
-def _drop_unread(module: fx.GraphModule, names: set[str]) -> None:
+def drop_unread(module: fx.GraphModule, names: set[str]) -> None:
     """Remove those of the named parameters and buffers that nothing reads any more."""
     read = {str(node.target) for node in module.graph.nodes if node.op == "get_attr"}
     for name in names - read:
