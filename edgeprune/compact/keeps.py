@@ -35,8 +35,7 @@ class Keeps:
         if node.op == "get_attr":
             return self._of_parameter(str(node.target))
         labels = self._found.nodes.get(node.name)
-        unknown = labels is None or node.name not in self._found.shapes  # several results, or none
-        return None if labels is None or unknown else kept_axis(labels, self._found.shapes[node.name], self._units)
+        return None if labels is None else kept_axis(labels, self._found.shapes[node.name], self._units)
 
     def along(self, node: Any, axis: int) -> Tensor | None:
         """The kept mask along one axis, if that is the axis that is cut."""

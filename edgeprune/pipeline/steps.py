@@ -155,6 +155,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
             "latency_from": ground.cost.latency_from,
             "proof": {"float32": proof.float32, "float64": proof.float64},
             "frozen": ground.found.frozen,
+            "approximate": ground.found.approximate,
             "refused": done.refused,
             "probes": len(next(iter(found.per_probe.values()))) if found else None,
             "certain_share": doubt,
