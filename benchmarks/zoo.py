@@ -138,6 +138,8 @@ def _fault(tool: str, known: dict[str, Any]) -> str:
     """Why a network does not pass, or nothing."""
     if "error" in known:
         return str(known["error"])
+    if known["step"] != "done":
+        return f"{known['step']}: did not finish"
     if known["macs"] > 1 - LEAST_REMOVED:
         return f"budget: {known['macs']:.3f} of the multiply-adds are left"
     if tool == "edgeprune" and not known["onnx_l2"] <= AGREES:
