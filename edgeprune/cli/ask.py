@@ -23,7 +23,8 @@ def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **m
 Model = Annotated[
     str | None,
     typer.Argument(
-        help="Built-in name, file.py:function, package.module:function or .pt2. [default: the built-in example]",
+        help="Built-in name, timm:NAME, torchvision:NAME, file.py:function, package.module:function or .pt2. "
+        "[default: the built-in example]",
         show_default=False,
     ),
 ]
