@@ -15,7 +15,7 @@ from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "keep", "attention", "exact", "fp32", "latency_profile",
+    "target", "method", "pattern", "keep", "attention", "exact", "fp32", "latency_profile",
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
@@ -95,7 +95,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "training": training,
         "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
         "precision": "fp32" if options["fp32"] else "int8",
-        **_given(options, "method", "attention", "seed", "device"),
+        **_given(options, "method", "pattern", "attention", "seed", "device"),
     }
     if options["attention"] is not None and options["attention"] not in get_args(AttentionCut):
         known = ", ".join(get_args(AttentionCut))

@@ -19,6 +19,7 @@ from edgeprune.model.evaluate import accuracy
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick
 from edgeprune.train.checkpoint import State, read_state, write_state
+from edgeprune.train.hold import AfterStep
 from edgeprune.train.loss import distillation
 from edgeprune.train.modes import set_training
 
@@ -74,12 +75,13 @@ def fit(
     tick: Tick,
     checkpoint: Path | None = None,
     mode: Callable[[fx.GraphModule, bool], None] = set_training,
+    after_step: AfterStep | None = None,
 ) -> Fitted:
     """Train in place with cosine decay, and return the best epoch's network.
 
     The network as it comes competes too (epoch 0), so training never makes the validation accuracy worse. Data order
     and augmentation follow from the seed and the epoch alone: an interrupted training ends with the same weights.
-    `mode` puts the graph into training or evaluation mode.
+    `mode` puts the graph into training or evaluation mode; `after_step` is called after each step of the optimizer.
 
     Raises:
         EdgepruneError: the loss is not finite.
@@ -101,7 +103,7 @@ def fit(
         with torch.random.fork_rng():
             # Dropout draws from the global generator: its state must follow from the seed and the epoch too.
             torch.manual_seed(plan.seed * 1_000_003 + epoch)
-            mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, tick)
+            mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, tick, after_step)
         mode(module, False)
         found = accuracy(module, data.val, data.preprocessing).value
         state.history.append({"epoch": epoch + 1, "loss": mean, "val_accuracy": found})
@@ -123,6 +125,7 @@ def _epoch(
     steps: int,
     optimizer: torch.optim.Optimizer,
     tick: Tick,
+    after_step: AfterStep | None,
 ) -> float:
     """One pass over the training images; returns the mean loss."""
     total, device = 0.0, next(module.parameters()).device
@@ -141,6 +144,8 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = _cosine(plan.learning_rate, epoch * steps + step, plan.epochs * steps)
         optimizer.step()
+        if after_step is not None:
+            after_step(module, optimizer)
         total += value
         tick(plan.name, epoch * steps + step + 1, plan.epochs * steps)
     return total / max(steps, 1)
