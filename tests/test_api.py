@@ -124,3 +124,41 @@ def test_milliseconds_come_from_a_profile_of_the_dense_network(tmp_path: Path) -
         edgeprune.prune(module, x, latency_ms=rest, target=target, latency_profile=file)
     with pytest.raises(edgeprune.EdgepruneError, match="has no time of layer stem"):
         edgeprune.prune(build("Residual"), x, latency_ms=1.0, target=target, latency_profile=file)
+
+
+def test_masks_hold_through_the_caller_s_own_loop_and_into_the_bundle(tmp_path: Path) -> None:
+    module, x = build("Residual"), torch.randn(16, *SHAPE)
+    sparse = edgeprune.prune(module, x, pattern="2:4", target="jetson-orin-nano", keep=("b.*",))
+    # The stem reads the image, d has 24 inputs, and the head gives the scores.
+    assert set(sparse.kept) == {"a.0.weight", "c.0.weight", "project.weight"}
+    int8 = edgeprune.quantize(sparse, x, [x], "jetson-orin-nano")
+    for network in (sparse, int8):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=0.1)
+        network.hold(optimizer)
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(x).square().sum().backward()
+            optimizer.step()
+        assert not network.get_parameter("a.0.weight")[~network.kept["a.0.weight"]].any()
+        assert network.get_parameter("b.0.weight").all()
+    bundle = edgeprune.export(int8, x[:2], tmp_path / "bundle", "jetson-orin-nano", labels=list("abcde"),
+                              mean=(0,) * 3, std=(1,) * 3)  # fmt: skip
+    assert bundle.manifest.pattern == "2:4"
+    with torch.no_grad():
+        int8.get_parameter("a.0.weight").fill_(1.0)
+    with pytest.raises(edgeprune.EdgepruneError, match=r"a\.0: lost its pattern 2:4"):
+        edgeprune.export(int8, x[:2], tmp_path / "lost", "jetson-orin-nano", labels=list("abcde"),
+                         mean=(0,) * 3, std=(1,) * 3)  # fmt: skip
+    assert not (tmp_path / "lost").exists()
+
+
+def test_a_mask_pattern_takes_no_budget_of_channels() -> None:
+    x = torch.randn(4, *SHAPE)
+    with pytest.raises(edgeprune.EdgepruneError, match="a budget of macs says nothing"):
+        edgeprune.prune(build("Residual"), x, pattern="2:4", macs=0.5)
+    with pytest.raises(edgeprune.EdgepruneError, match="labelled images"):
+        edgeprune.prune(build("Residual"), x, pattern="unstructured", sparsity=0.8, method="hap")
+    found = edgeprune.prune(build("Residual"), x, pattern="unstructured", sparsity=0.8, method="hap", probes=2,
+                            data=(torch.randn(8, *SHAPE), torch.arange(8) % 5))  # fmt: skip
+    gone = sum(int((~mask).sum()) for mask in found.kept.values())
+    assert gone / sum(mask.numel() for mask in found.kept.values()) == pytest.approx(0.8, abs=0.001)
