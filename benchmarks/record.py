@@ -17,7 +17,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+WIDTH = 180
+"""Of a table that goes into a file."""
 PACKAGES = ("edgeprune", "torch", "onnx", "onnxruntime", "numpy")
+PEERS = ("timm", "torchvision", "transformers", "torch-pruning")
 
 
 @dataclass(frozen=True)
@@ -40,12 +43,15 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], file: Path | None) -> None:
-    """Print the rows as a table and the claims below it; write the record; exit 1 where a claim does not hold."""
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    """Print the rows as a table and the claims below it; write the record; exit 1 where a claim does not hold.
+
+    Values that are dictionaries are for the record alone.
+    """
+    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, dict)))
     table = Table(*columns, title=title)
     for row in rows:
         table.add_row(*(_text(row.get(name)) for name in columns))
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(table, highlight=False)
     for show in shows:
         verdict = "holds" if show.holds else "DOES NOT HOLD"
@@ -55,10 +61,11 @@ def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], fi
             "title": title,
             "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
             "machine": machine(),
-            "versions": {name: _version(name) for name in PACKAGES} | {"python": platform.python_version()},
+            "versions": {name: _version(name) for name in (*PACKAGES, *PEERS)} | {"python": platform.python_version()},
             "rows": list(rows),
             "shows": [asdict(show) for show in shows],
         }
+        file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         os.replace(partial, file)

@@ -97,6 +97,7 @@ def prune(
     size_mb: float | None = None,
     memory_mb: float | None = None,
     latency_ms: float | None = None,
+    latency_profile: str | Path | None = None,
     method: MethodName = "magnitude",
     pattern: str = "channel",
     keep: Sequence[str] = (),
@@ -121,7 +122,8 @@ def prune(
         sparsity: share of the channels that must go; with a mask pattern, of the weights.
         size_mb: megabytes (1e6 bytes) of weights, in the precision that ships.
         memory_mb: megabytes of activations alive at once, at batch 1.
-        latency_ms: milliseconds per image on `target`, by a shipped profile of it or a roofline of its facts.
+        latency_ms: milliseconds per image on `target`, by a profile of it or a roofline of its facts.
+        latency_profile: what `edgeprune profile` wrote of the whole network; None: a shipped one that fits.
         method: `magnitude`, or `hap`, which needs `data`.
         pattern: `channel`, or a mask pattern: `2:4` or another N:M, `1x4` or another 1xN, `unstructured`. Masked
             weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
@@ -155,8 +157,9 @@ def prune(
         zeros = zeros_asked(form, {name: value for name, value in limits.items() if value is not None})
         limits = {"sparsity": zeros}
     budget, rules = _budget(limits), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
+    timed = str(latency_profile) if latency_profile is not None else None
     if device is not None and latency_ms is not None:
-        check_latency(device, precision, None)
+        check_latency(device, precision, timed)
     example = _tensor(example_inputs)
     traced = _traced(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
@@ -168,7 +171,7 @@ def prune(
         masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
         return Network.of(traced, pattern, masks.kept)
     ground = prunable(traced, matching, rules, attention, exact)
-    ground = deployed(traced, ground, Deployment(precision, device), budget.limits)
+    ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     found = None
     if method in NEEDS_CURVATURE:
         if data is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,6 +104,26 @@ def test_bad_arguments_are_one_line() -> None:
         edgeprune.prune(module, 3)
     with pytest.raises(edgeprune.EdgepruneError, match="unknown option 'speed'"):
         edgeprune.compress(speed=3)
+
+
+def test_milliseconds_come_from_a_profile_of_the_dense_network(tmp_path: Path) -> None:
+    module, x, target = build("Plain"), torch.randn(16, *SHAPE), "cpu-x86-avx2"
+    whole = edgeprune.quantize(module, x, [x], target)
+    edgeprune.export(whole, x[:4], tmp_path / "whole", target, labels="abcde", mean=(0.5,) * 3, std=(0.5,) * 3)
+    profile = edgeprune.profile(tmp_path / "whole", seconds=0.2)
+    assert {"a", "b", "head"} <= {row.name for row in profile.layers}
+    file = tmp_path / "profile.json"
+    # A layer of microseconds is measured in whole ones: make them large enough to halve.
+    rows = [{"name": row.name, "ms": 1.0 if row.name in {"a", "b", "head"} else 0.1} for row in profile.layers]
+    document = profile.model_dump(mode="json", by_alias=True) | {"layers": rows}
+    file.write_text(json.dumps(document), encoding="utf-8")
+    rest = 0.1 * (len(rows) - 3)
+    small = edgeprune.prune(module, x, latency_ms=rest + 1.5, target=target, latency_profile=file)
+    assert small.get_parameter("b.weight").shape[0] < 24
+    with pytest.raises(edgeprune.EdgepruneError, match=r"--latency-ms .* is the least that can be reached"):
+        edgeprune.prune(module, x, latency_ms=rest, target=target, latency_profile=file)
+    with pytest.raises(edgeprune.EdgepruneError, match="has no time of layer stem"):
+        edgeprune.prune(build("Residual"), x, latency_ms=1.0, target=target, latency_profile=file)
 
 
 def test_masks_hold_through_the_caller_s_own_loop_and_into_the_bundle(tmp_path: Path) -> None:

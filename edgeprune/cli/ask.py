@@ -23,7 +23,8 @@ def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **m
 Model = Annotated[
     str | None,
     typer.Argument(
-        help="Built-in name, file.py:function, package.module:function or .pt2. [default: the built-in example]",
+        help="Built-in name, timm:NAME, torchvision:NAME, file.py:function, package.module:function or .pt2. "
+        "[default: the built-in example]",
         show_default=False,
     ),
 ]
@@ -112,9 +113,7 @@ Attention = Annotated[
 Exact = Annotated[bool, _option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
 Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
 Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
-QatEpochs = Annotated[
-    int | None, _option("Training in INT8. [default: two thirds of --epochs]", _TRAINING, "--qat-epochs")
-]
+QatEpochs = Annotated[int | None, _option("Training in INT8. [default: as --epochs]", _TRAINING, "--qat-epochs")]
 DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
 BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
 LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]

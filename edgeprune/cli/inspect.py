@@ -12,7 +12,10 @@ from edgeprune.cli import ask
 def inspect(
     model: Annotated[
         str,
-        typer.Argument(help="Built-in name, file.py:function, package.module:function or .pt2.", show_default=False),
+        typer.Argument(
+            help="Built-in name, timm:NAME, torchvision:NAME, file.py:function, package.module:function or .pt2.",
+            show_default=False,
+        ),
     ],
     weights: ask.Weights = None,
     image_size: ask.ImageSize = None,

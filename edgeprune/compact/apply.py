@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from edgeprune.compact.branches import drop_zero_terms
 from edgeprune.compact.check import Proof, prove
 from edgeprune.compact.rewrite import cut
 from edgeprune.errors import EdgepruneError
@@ -23,8 +24,10 @@ def compact(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor)
         EdgepruneError: the cut network does not run, or compacted(x) and masked(x) differ (`check.prove`).
     """
     try:
-        thin = trace(cut(traced.module, found, units), traced.input_shape)
-        return thin, prove(traced.module, thin.module, found, units, x)
+        unfolded = cut(traced.module, found, units)
+        thin = trace(unfolded, traced.input_shape)
+        drop_zero_terms(thin.module)
+        return thin, prove(traced.module, thin.module, found, units, x, unfolded)
     except EdgepruneError as error:
         raise EdgepruneError(f"compaction failed: {error}") from error
     except Exception as error:  # whatever a graph without its channels runs into

@@ -44,6 +44,14 @@ class Keeps:
             return None
         return found[1] if found[0] == axis % self.rank(node) else None
 
+    def knows(self, node: fx.Node) -> bool:
+        """Whether a node's value is one tensor with labels."""
+        return node.name in self._found.nodes
+
+    def shape(self, node: fx.Node) -> tuple[int, ...]:
+        """A tensor's shape for one image, before the cut."""
+        return self._found.shapes[node.name]
+
     def rank(self, node: fx.Node) -> int:
         return len(self._found.shapes[node.name])
 

@@ -9,6 +9,7 @@ import torch
 from torch import fx, nn
 
 from edgeprune.compact import picks, sizes
+from edgeprune.compact.branches import take_out_empty
 from edgeprune.compact.keeps import Keeps
 from edgeprune.model.attributes import attribute, set_attribute
 from edgeprune.model.operators import name_of
@@ -24,6 +25,7 @@ def cut(module: fx.GraphModule, found: Provenance, units: frozenset[int]) -> fx.
         rewrite = _REWRITES.get(name_of(node))
         if rewrite is not None:
             rewrite(node, keeps)
+    take_out_empty(thin, keeps)
     thin.graph.lint()
     thin.recompile()
     return thin

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, fx
 
 from edgeprune.model.attributes import attribute
-from edgeprune.model.labels import FROZEN, Labels, collapse
+from edgeprune.model.labels import FROZEN, Labels, channel_axes, collapse
 from edgeprune.model.shapes import Shapes
 from edgeprune.spec.recipe import AttentionCut
 
@@ -141,6 +141,10 @@ class Flow:
             known[self.labels.find(torch.cat(self.minted))] = True
         known[FROZEN] = False
         return known
+
+    def channels_along(self, labels: Tensor, axis: int) -> bool:
+        """Whether channels of layers lie along an axis."""
+        return axis % labels.dim() in channel_axes(self.labels.find(labels), self.live())
 
     def freeze(self, node: fx.Node, why: str) -> Any:
         """Freeze everything that reaches a node; its own value is frozen labels."""

@@ -31,6 +31,8 @@ class Group:
     """Weights whose output channels these are."""
     out_axes: dict[str, int]
     """For each of them, which axis that is."""
+    removable: bool = False
+    """Whether the network runs without any of them (`branches`)."""
 
     def out_width(self, weight: str) -> int:
         """How many output channels of a weight one unit is."""

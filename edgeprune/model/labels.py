@@ -93,6 +93,28 @@ def thin(labels: Tensor) -> Tensor:
     return labels
 
 
+def varies(found: Tensor, axis: int) -> bool:
+    """Whether classes differ along an axis."""
+    return found.shape[axis] > 1 and bool((found != found.narrow(axis, 0, 1)).any())
+
+
+def channel_axes(found: Tensor, live: Tensor) -> list[int]:
+    """Axes along which channels lie: there classes differ, of which a layer puts out at least one.
+
+    Elements that are neither frozen nor put out by a layer fit any class. `live`: for each label, whether a layer
+    puts it out.
+    """
+    is_live = live[found]
+    if not bool(is_live.any()):
+        return []
+    idle = ~is_live & (found != FROZEN)
+    varying = [axis for axis in range(found.dim()) if varies(found, axis)]
+    if not varying or not bool(idle.any()):
+        return varying
+    low, high = found.masked_fill(idle, torch.iinfo(torch.int64).max), found.masked_fill(idle, -1)
+    return [axis for axis in varying if bool((high.amax(axis) > low.amin(axis)).any())]
+
+
 def _shared_view(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Broadcast two label tensors, leaving out the axes along which neither varies."""
     return torch.broadcast_tensors(collapse(a), collapse(b))  # type: ignore[no-any-return]

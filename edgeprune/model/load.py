@@ -8,6 +8,8 @@ import torch
 from torch import nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.constants import fold_constants
+from edgeprune.model.libraries import LIBRARIES, build_from_library, in_library, library_image_size
 from edgeprune.model.networks import NETWORKS
 from edgeprune.model.traced import Traced, load, trace
 from edgeprune.model.user_code import call, functions_in, is_reference
@@ -24,14 +26,20 @@ def default_image_size(model: str) -> int | None:
         return NETWORKS[model].image_size
     if model.endswith(".pt2"):
         return load(_existing(model)).input_shape[-1]
-    return None
+    return library_image_size(model) if in_library(model) else None
+
+
+def starts_random(model: str) -> bool:
+    """Whether a network comes without trained weights of its own, which functions and `.pt2` files may bring."""
+    return model in NETWORKS or in_library(model)
 
 
 def open_model(source: Source, classes: int, in_channels: int, image_size: int, seed: int = 0) -> Traced:
     """Open `source.model` with `source.weights`, in eval mode, on the CPU, in float32.
 
     Args:
-        source: MODEL is a built-in name, `file.py:function`, `package.module:function` or a `.pt2`.
+        source: MODEL is a built-in name, `timm:NAME`, `torchvision:NAME`, `file.py:function`,
+            `package.module:function` or a `.pt2`.
         classes: outputs that the data ask for; given to functions that take `num_classes`.
         in_channels: of the images.
         image_size: side of the images.
@@ -62,19 +70,22 @@ def open_network(
             have, want = ("x".join(map(str, s)) for s in (shape, own))
             raise EdgepruneError(f"{source.model}: takes {want} images, the data give {have}. Give --image-size.")
         _fill(traced.module, source)
+        fold_constants(traced.module)  # only now: folded parameters have other names than a file of weights
         return traced
     side = image_size or default_image_size(source.model) or IMAGENET_SIDE
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        module = _build(source.model, classes, in_channels or RGB)
+        module = _build(source.model, classes, in_channels or RGB, side)
     module = module.to("cpu").float()
     _fill(module, source)
     return trace(module, (in_channels or RGB, side, side))
 
 
-def _build(model: str, classes: int | None, in_channels: int) -> nn.Module:
+def _build(model: str, classes: int | None, in_channels: int, side: int) -> nn.Module:
     if model in NETWORKS:
         return NETWORKS[model].build(classes or NETWORKS[model].classes, in_channels)
+    if in_library(model):
+        return build_from_library(model, classes or IMAGENET_CLASSES, in_channels, side)
     if not is_reference(model):
         raise _unknown(model)
     returned = _called(model, classes)
@@ -104,7 +115,8 @@ def _unknown(model: str) -> EdgepruneError:
         return EdgepruneError(f"{model}: holds weights, no network. Name the network, and give this to --weights.")
     return EdgepruneError(
         f"unknown model {model!r}. Built-in: {', '.join(NETWORKS)}; "
-        "or give file.py:function, package.module:function, or a .pt2 file."
+        f"or give {', '.join(f'{name}:NAME' for name in LIBRARIES)}, file.py:function, package.module:function, "
+        "or a .pt2 file."
     )
 
 

@@ -63,11 +63,11 @@ def provenance(
     approximate = settle(flow, batch_axes(traced), statistics)
     live = flow.live()
     return Provenance(
-        nodes={n.name: slim(flow, v, live) for n, v in flow.of.items() if isinstance(v, Tensor)},
+        nodes={n.name: slim(flow, v, live) for n, v in flow.of.items() if _is_one_tensor(flow, n, v)},
         axes=_parameter_axes(flow, live),
         weights=flow.weights,
-        frozen=flow.frozen,
-        approximate=approximate,
+        frozen=_located(traced, flow.frozen),
+        approximate=_located(traced, approximate),
         shapes=flow.shapes,
     )
 
@@ -85,13 +85,22 @@ def _visit(flow: Flow, node: fx.Node) -> None:
         flow.freeze(node, "it leaves the network")
     elif node.op == "call_function":
         rule = RULES.get(node.target)
-        flow.of[node] = rule(flow, node) if rule else flow.freeze(node, f"no rule for {_operator(node.target)}")
+        flow.of[node] = rule(flow, node) if rule else flow.freeze(node, f"no rule for {node.target}")
     elif node.op != "get_attr":
         flow.of[node] = flow.freeze(node, f"no rule for {node.op} {node.target}")
 
 
-def _operator(target: Any) -> str:
-    return str(target)
+def _located(traced: Traced, reasons: dict[str, str]) -> dict[str, str]:
+    """Reasons by node name, with the module that each node comes from."""
+    paths = {}
+    for node in traced.module.graph.nodes:
+        stack = node.meta.get("nn_module_stack") or {}
+        paths[node.name] = next((path for path, _ in reversed(stack.values()) if path), "")
+    return {name: f"{why}, in {path}" if (path := paths.get(name)) else why for name, why in reasons.items()}
+
+
+def _is_one_tensor(flow: Flow, node: fx.Node, value: Any) -> bool:
+    return isinstance(value, Tensor) and node.name in flow.shapes
 
 
 def _parameter_axes(flow: Flow, live: Tensor) -> dict[str, dict[int, Tensor]]:

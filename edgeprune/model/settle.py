@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from edgeprune.model.flow import Flow
-from edgeprune.model.labels import FROZEN, collapse
+from edgeprune.model.labels import FROZEN, channel_axes, collapse, varies
 
 
 def settle(flow: Flow, batch_axes: Mapping[str, frozenset[int]], statistics: bool) -> dict[str, str]:
@@ -45,7 +44,7 @@ def settle(flow: Flow, batch_axes: Mapping[str, frozenset[int]], statistics: boo
 def slim(flow: Flow, labels: Tensor, live: Tensor) -> Tensor:
     """Classes of a settled tensor, size 1 along every axis on which no channel lies; not live is frozen."""
     found = flow.labels.find(collapse(labels))
-    varying = _channel_axes(found, live)
+    varying = channel_axes(found, live)
     found = found.where(live[found], FROZEN)
     for d in range(found.dim()):
         if d not in varying and found.shape[d] > 1:
@@ -69,7 +68,7 @@ def _one_axis_each(flow: Flow, nodes: Mapping[str, Tensor], batch_axes: Mapping[
         live = flow.live()
         for labels, batch in seen.values():
             found = flow.labels.find(collapse(labels))
-            varying = _channel_axes(found, live)
+            varying = channel_axes(found, live)
             if len(varying) < 2:
                 continue
             kept = max(varying, key=lambda axis: (axis not in batch, found.shape[axis]))
@@ -95,24 +94,7 @@ def _statistics(flow: Flow) -> list[tuple[str, Tensor, str]]:
     live, found = flow.live(), []
     for statistic in flow.statistics:
         classes = flow.labels.find(collapse(statistic.labels))
-        along = [axis for axis in statistic.axes if _varies(classes, axis)]
+        along = [axis for axis in statistic.axes if varies(classes, axis)]
         if along and bool(live[classes].any()):
             found.append((statistic.node, classes, statistic.why))
     return found
-
-
-def _varies(found: Tensor, axis: int) -> bool:
-    return found.shape[axis] > 1 and bool((found != found.narrow(axis, 0, 1)).any())
-
-
-def _channel_axes(found: Tensor, live: Tensor) -> list[int]:
-    """Axes along which classes differ; elements that are neither frozen nor put out by a layer fit any class."""
-    is_live = live[found]
-    if not bool(is_live.any()):
-        return []
-    idle = ~is_live & (found != FROZEN)
-    varying = [axis for axis in range(found.dim()) if _varies(found, axis)]
-    if not varying or not bool(idle.any()):
-        return varying
-    low, high = found.masked_fill(idle, torch.iinfo(torch.int64).max), found.masked_fill(idle, -1)
-    return [axis for axis in varying if bool((high.amax(axis) > low.amin(axis)).any())]

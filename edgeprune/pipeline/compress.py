@@ -9,8 +9,7 @@ from typing import Any
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.data import load_data
-from edgeprune.model.load import default_image_size
-from edgeprune.model.networks import NETWORKS
+from edgeprune.model.load import default_image_size, starts_random
 from edgeprune.pipeline import deliver, masking, steps
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.search import search
@@ -135,7 +134,7 @@ def _in_run(recipe: Recipe, path: Path, tick: Tick, tell: Tell, steps_of: Callab
 
 def _check_source(recipe: Recipe) -> None:
     source = recipe.source
-    if source.model in NETWORKS and source.weights is None and not recipe.training.dense_epochs:
+    if starts_random(source.model) and source.weights is None and not recipe.training.dense_epochs:
         raise EdgepruneError(
             f"{source.model} comes without trained weights. Give --weights FILE, or --dense-epochs N to train it first."
         )

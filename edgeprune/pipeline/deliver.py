@@ -257,10 +257,23 @@ def _searched(stages: Networks, found: Search | None) -> list[str]:
     ]
 
 
+MOST_NAMED = 3
+"""Parts that were not cut, named one by one in the report."""
+
+
 def _refused(stages: Networks) -> list[str]:
-    """Groups that were left whole because their cuts could not be proven."""
+    """What was not cut and why, and what is no longer exactly what it was."""
     report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
-    return [f"left whole: {name}: {why}" for name, why in report["refused"].items()]
+    notes = [f"left whole: {name}: {why}" for name, why in report["refused"].items()]
+    frozen = {name: why for name, why in report["frozen"].items() if name != "output"}
+    notes += [f"never cut: {name}: {why}" for name, why in list(frozen.items())[:MOST_NAMED]]
+    if len(frozen) > MOST_NAMED:
+        notes.append(f"never cut: {len(frozen) - MOST_NAMED} more, in {stages.cut.path.name}/cuts.json")
+    if report["approximate"]:
+        count = len(report["approximate"])
+        what = "1 norm or mean is" if count == 1 else f"{count} norms or means are"
+        notes.append(f"{what} now taken over the channels that stay; --exact leaves such channels whole")
+    return notes
 
 
 def _three(stages: Networks) -> Iterator[tuple[str, Stage]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -28,7 +27,6 @@ EXAMPLE: dict[str, Any] = {
         "dense_learning_rate": 0.02,
         "epochs": 5,
         "qat_epochs": 2,
-        "qat_learning_rate": 2e-4,
         "learning_rate": 0.01,
         "batch_size": 64,
     },
@@ -90,7 +88,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         options, "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate"
     )
     if options["epochs"] is not None and options["qat_epochs"] is None:
-        training["qat_epochs"] = math.ceil(options["epochs"] * 2 / 3)
+        training["qat_epochs"] = options["epochs"]
     content: dict[str, Any] = {
         "schema": 1,
         "source": {name: value for name, value in source.items() if value is not None},

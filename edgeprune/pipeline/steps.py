@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +157,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
             "latency_from": ground.cost.latency_from,
             "proof": {"float32": proof.float32, "float64": proof.float64},
             "frozen": ground.found.frozen,
+            "approximate": ground.found.approximate,
             "refused": done.refused,
             "probes": len(next(iter(found.per_probe.values()))) if found else None,
             "certain_share": doubt,
@@ -211,7 +212,11 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
             target.weight_bits.value,
             _images(work, recipe.calibration_images),
         )
-        plan = _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate)
+        # BatchNorm is folded: relative to the weights, the layers' gradients now differ a hundredfold.
+        plan = replace(
+            _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate),
+            optimizer="adam",
+        )
         teacher = work.load(before)
         hold = after_step(pruned)
         fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe, hold)
@@ -231,6 +236,7 @@ def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
     training = work.recipe.training
     return Plan(
         name=name,
+        optimizer="sgd",
         epochs=epochs,
         batch_size=training.batch_size,
         learning_rate=learning_rate,

@@ -13,7 +13,7 @@ from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.exact import solve_exactly
 from edgeprune.pruning.greedy import Bound, holds, solve
 from edgeprune.pruning.levels import Levels, Limits, levels
-from edgeprune.pruning.quantity import Counts, value
+from edgeprune.pruning.quantity import Affine, Counts, value
 from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import SHARES, Budget, LimitName
 
@@ -96,7 +96,8 @@ def _bounds(cost: Cost, budget: Budget) -> list[Bound]:
 def _bound(cost: Cost, name: LimitName, limit: float) -> Bound:
     quantity = cost.quantities[name]
     if name not in SHARES:
-        return Bound(quantity, limit * UNITS[name])
+        absolute = limit * UNITS[name]
+        return Bound(quantity.above(absolute, cost.units) if isinstance(quantity, Affine) else quantity, absolute)
     return Bound(quantity, (1 - limit if name == "sparsity" else limit) * value(quantity, cost.units))
 
 

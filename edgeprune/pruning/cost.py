@@ -6,14 +6,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from torch import Tensor, fx
 
-from edgeprune.model.count import layers
+from edgeprune.model.count import Layer, layers
 from edgeprune.model.groups import Group
+from edgeprune.model.labels import FROZEN
+from edgeprune.model.operators import name_of
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
-from edgeprune.pruning.quantity import Affine, Counts, Products, Quantity, Weighted, value
+from edgeprune.pruning.quantity import Affine, Counts, Floats, Products, Quantity, Weighted, value
 
-Row = tuple[dict[int, int], dict[int, dict[int, int]]]
+Row = tuple[dict[int, int], dict[int, dict[int, float]]]
 """A tensor: axis -> length, and axis -> group -> indices per unit."""
 
 
@@ -26,6 +29,8 @@ class Cost:
     """`[groups]`, of the whole network."""
     parameters: Products
     """One row per parameter, in the module's order."""
+    uses: Products
+    """Multiply-adds, one row per use of a layer's weight, in the order of `own_layers`."""
     latency_from: str | None = None
     """What the milliseconds come from, in words; None where there are none."""
 
@@ -42,36 +47,91 @@ class Cost:
 
 def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     """Build the cost model of a network's multiply-adds, parameters and channels."""
-    uses: dict[str, int] = {}
-    for layer in layers(traced, found.shapes):
-        uses[layer.weight] = uses.get(layer.weight, 0) + layer.reuse
-    parameters = dict(traced.module.named_parameters())
-    rows: dict[str, Row] = {name: (dict(enumerate(parameter.shape)), {}) for name, parameter in parameters.items()}
+    rows: dict[str, Row] = {
+        name: (dict(enumerate(parameter.shape)), {}) for name, parameter in traced.module.named_parameters()
+    }
     for g, group in enumerate(groups):
         for name, axis in group.places:
             if name in rows:  # buffers cost nothing
                 rows[name][1].setdefault(axis, {})[g] = group.width((name, axis))
     units = np.array([len(group.units) for group in groups], dtype=np.int64)
-    weights = [*rows.values()]
-    sizes = products(weights, units)
+    sizes = products([*rows.values()], units)
+    used, index = own_layers(traced, found), label_index(groups)
+    nodes = {node.name: node for node in traced.module.graph.nodes}
+    uses = products(
+        [_use(each, nodes[each.node], rows[each.weight], found.nodes[each.node], index) for each in used], units
+    )
     outputs = [_axis(rows[name], axis) for name, axis in found.weights.items() if name in rows]
-    reuse = np.array([uses.get(name, 0) for name in rows], dtype=np.float64)
     return Cost(
         {
-            "macs": Weighted(sizes, reuse),
+            "macs": Weighted(uses, np.ones(len(used))),
             "params": Weighted(sizes, np.ones(len(rows))),
             "sparsity": total(products(outputs, units)),
         },
         units,
         sizes,
+        uses,
     )
+
+
+def own_layers(traced: Traced, found: Provenance) -> list[Layer]:
+    """The uses of weights that are parameters; a constant in a weight's place is never cut."""
+    own = {name for name, _ in traced.module.named_parameters()}
+    return [layer for layer in layers(traced, found.shapes) if layer.weight in own]
+
+
+def _use(layer: Layer, node: fx.Node, weight: Row, labels: Tensor, index: Index) -> Row:
+    """The multiply-adds of one use of a weight: its axes, and the places where it is used.
+
+    Where those are channels, as in a layer that mixes tokens, they are cut too.
+    """
+    lengths, held = weight
+    beside = len(lengths)
+    places: dict[int, float] = {}
+    varying = [axis for axis, length in enumerate(labels.shape) if length > 1]
+    if varying and varying != [_output_axis(node, labels.dim())]:
+        each = layer.reuse / labels.numel()
+        places = {int(g): each * index.per_unit(labels)[g] for g in np.flatnonzero(index.count(labels))}
+    return lengths | {beside: layer.reuse}, held | ({beside: places} if places else {})
+
+
+def _output_axis(node: fx.Node, rank: int) -> int:
+    """The axis of a layer's output along which its own channels lie."""
+    if name_of(node).startswith("conv"):
+        return 1
+    first = node.args[0]
+    return rank - 2 if isinstance(first, fx.Node) and first.op == "get_attr" else rank - 1
+
+
+@dataclass(frozen=True)
+class Index:
+    """Which group holds a label. `of`: `[labels]`, the number of groups for those of none."""
+
+    of: Counts
+    units: Counts
+
+    def count(self, labels: Tensor) -> Counts:
+        """How many of the labels each group holds, `[groups]`."""
+        known = labels.flatten().numpy()
+        return np.bincount(self.of[known[known < len(self.of)]], minlength=len(self.units) + 1)[:-1]
+
+    def per_unit(self, labels: Tensor) -> Floats:
+        found: Floats = self.count(labels) / self.units
+        return found
+
+
+def label_index(groups: list[Group]) -> Index:
+    of = np.full(1 + max((unit for group in groups for unit in group.units), default=FROZEN), len(groups))
+    for g, group in enumerate(groups):
+        of[list(group.units)] = g
+    return Index(of, np.array([len(group.units) for group in groups], dtype=np.int64))
 
 
 def products(rows: list[Row], units: Counts) -> Products:
     """Lay out tensors for fast evaluation."""
     axes = max([1, *(len(held) for _, held in rows)])
     scale, fixed = np.ones(len(rows)), np.ones((len(rows), axes))
-    pairs: dict[tuple[int, int], dict[int, int]] = {}
+    pairs: dict[tuple[int, int], dict[int, float]] = {}
     for r, (lengths, held) in enumerate(rows):
         for axis, length in lengths.items():
             if axis not in held:

@@ -19,8 +19,16 @@ from edgeprune.pruning.quantity import Counts, Floats, Quantity
 
 SHARE = 1 / 8
 """Of the excess, removed before prices are read anew."""
-PASSES = 4
-"""Over all groups in search of trades; the last ones find little."""
+AHEAD = 32
+"""Prices read per group at a time."""
+FINEST = 256
+"""Where a group has more steps than this left, several count as one."""
+PASSES = 10
+"""Over all groups in search of trades."""
+MANY, LITTLE = 32, 1e-3
+"""Of more than so many groups, a pass that lessens the lost score by less than this share is the last."""
+LOOSE = 0.02
+"""Share of a limit that may be left over in a tight bound."""
 SLACK = 1e-9
 """Relative: a limit that is met exactly is met, whatever the order of summation."""
 
@@ -50,6 +58,18 @@ def holds(bounds: Sequence[Bound], kept: Counts) -> bool:
 
 def solve(levels: Levels, bounds: Sequence[Bound]) -> Counts:
     """Return a level per group that holds all bounds; the narrowest network must hold them."""
+    level = _solve(levels, bounds)
+    # A bound that ends up loose should have had no say in which steps were cheap.
+    over = excess(bounds, levels.counts(level))
+    tight = [bound for bound, parts in zip(bounds, over, strict=True) if parts.max() > -LOOSE * bound.limit]
+    if 0 < len(tight) < len(bounds):
+        other = _solve(levels, tight)
+        if holds(bounds, levels.counts(other)) and levels.losses(other).sum() < levels.losses(level).sum():
+            return other
+    return level
+
+
+def _solve(levels: Levels, bounds: Sequence[Bound]) -> Counts:
     free = levels.last > 0
     level = _fill(levels, bounds, _narrow(levels, bounds, np.zeros_like(levels.last), free, _steps), free)
     for _ in range(PASSES):
@@ -57,7 +77,8 @@ def solve(levels: Levels, bounds: Sequence[Bound]) -> Counts:
         for group in np.flatnonzero(free):
             for trade in (_widen, _thin):
                 level = trade(levels, bounds, level, free, int(group))
-        if float(levels.losses(level).sum()) >= before:
+        found = before - float(levels.losses(level).sum())
+        if found <= (LITTLE * before if len(level) > MANY else 0):
             break
     return level
 
@@ -104,20 +125,24 @@ def _step(levels: Levels, level: Counts, fewer: Counts, removed: Floats) -> Coun
 
 def _steps(levels: Levels, level: Counts, fewer: Counts, removed: Floats) -> Counts:
     """The cheapest steps, at least one, that together remove a share of the excess."""
+    steps = np.zeros_like(level)
     able = np.flatnonzero(removed > 0)
-    if not len(able):
-        return np.zeros_like(level)
-    # All steps still open, each at today's rate per unit; within a group they come in order.
-    share = (removed[able] / fewer[able])[:, None] * -np.diff(levels.kept[able], axis=1)
-    column = np.arange(levels.kept.shape[1] - 1)
-    open_ = (column >= level[able, None]) & (column < levels.last[able, None])
-    price = np.full(share.shape, -np.inf)
-    np.divide(levels.lost[able, 1:] - levels.lost[able, :-1], share, out=price, where=open_)
-    rows, columns = np.nonzero(open_)
-    order = np.argsort(np.maximum.accumulate(price, axis=1)[rows, columns], kind="stable")
-    together = np.cumsum(share[rows, columns][order])
-    taken = max(1, int(np.searchsorted(together, SHARE, side="right")))
-    steps: Counts = np.bincount(able[rows[order[:taken]]], minlength=len(level))
+    stride = 1 + int((levels.last - level).max()) // FINEST
+    while len(able):
+        # The next steps, so many at a time, each at today's rate per unit; within a group they come in order.
+        ends = np.minimum(level[able, None] + stride * np.arange(AHEAD + 1), levels.last[able, None])
+        share = (removed[able] / fewer[able])[:, None] * -np.diff(levels.kept[able[:, None], ends], axis=1)
+        price = np.full(share.shape, -np.inf)
+        np.divide(np.diff(levels.lost[able[:, None], ends], axis=1), share, out=price, where=share > 0)
+        rows, columns = np.nonzero(share > 0)
+        order = np.argsort(np.maximum.accumulate(price, axis=1)[rows, columns], kind="stable")
+        together = np.cumsum(share[rows, columns][order])
+        if stride > 1 and together[0] > SHARE:
+            stride = 1 + stride // 4
+            continue
+        taken = order[: max(1, int(np.searchsorted(together, SHARE, side="right")))]
+        np.add.at(steps, able[rows[taken]], np.diff(ends, axis=1)[rows[taken], columns[taken]])
+        break
     return steps
 
 
@@ -151,7 +176,26 @@ def _widen(levels: Levels, bounds: Sequence[Bound], level: Counts, free: Mask, g
     others = free.copy()
     others[group] = False
     most = float(levels.lost[group, level[group]] - levels.lost[group, level[group] - 1])
-    return _better(levels, bounds, level, _narrow(levels, bounds, wider, others, _step, most), free)
+    for other in (_one_step(levels, bounds, wider, others), _narrow(levels, bounds, wider, others, _step, most)):
+        level = _better(levels, bounds, level, other, free)
+    return level
+
+
+def _one_step(levels: Levels, bounds: Sequence[Bound], level: Counts, free: Mask) -> Counts:
+    """Take the one step that makes all bounds hold and loses least; none where no single step does."""
+    kept = levels.counts(level)
+    open_ = free & (level < levels.last)
+    after = np.where(open_, level + 1, level)
+    fewer = kept - levels.counts(after)
+    fits = open_
+    for bound, parts in zip(bounds, excess(bounds, kept), strict=True):
+        fits = fits & (parts[:, None] <= bound.quantity.saved(kept, fewer)).all(0)
+    if not fits.any():
+        return level
+    lost = np.where(fits, levels.losses(after) - levels.losses(level), np.inf)
+    taken = level.copy()
+    taken[int(lost.argmin())] += 1
+    return taken
 
 
 def _thin(levels: Levels, bounds: Sequence[Bound], level: Counts, free: Mask, group: int) -> Counts:

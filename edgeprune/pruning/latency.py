@@ -8,13 +8,14 @@ roofline says of its smaller self over its whole self; where the target states n
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.count import layers
 from edgeprune.model.traced import Traced
+from edgeprune.pruning.cost import own_layers
+from edgeprune.pruning.layer_rules import owner
 from edgeprune.pruning.memory import WIDTH_BYTES, activations
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.quantity import Affine, Counts, Floats, Products
@@ -27,32 +28,32 @@ from edgeprune.spec.target import Target
 class Roofline:
     """The sum over layers of the slower of computing and moving, plus a constant.
 
-    `row`: each layer's row in `products`. `compute`, `carry`: milliseconds per multiply-add's weight and per weight
-    moved. `moved`: milliseconds of moving activations, a part per layer.
+    `uses`: multiply-adds, a row per layer; `compute`: milliseconds per one. `row`: each layer's weight in `weights`;
+    `carry`: milliseconds per element of it. `moved`: milliseconds of moving activations, a part per layer.
     """
 
-    products: Products
-    row: Counts
+    uses: Products
     compute: Floats
+    weights: Products
+    row: Counts
     carry: Floats
     moved: Affine
     constant: float = 0.0
 
     def layers(self, kept: Counts) -> Floats:
         """Milliseconds, `[layers]`."""
-        size = self.products.sizes(kept)[self.row]
-        found: Floats = np.maximum(self.compute * size, self.carry * size + self.moved.at(kept))
+        carried = self.carry * self.weights.sizes(kept)[self.row] + self.moved.at(kept)
+        found: Floats = np.maximum(self.compute * self.uses.sizes(kept), carried)
         return found
 
     def at(self, kept: Counts) -> Floats:
         return np.array([self.layers(kept).sum() + self.constant])
 
     def saved(self, kept: Counts, fewer: Counts) -> Floats:
-        shrunk = np.zeros((len(self.products.scale), self.products.groups))
-        shrunk[self.products.row, self.products.group] = self.products.shrunk(kept, fewer)
-        size = self.products.sizes(kept)[self.row, None] - shrunk[self.row]
+        computed = self.uses.sizes(kept)[:, None] - _each(self.uses, kept, fewer)
+        weights = (self.weights.sizes(kept)[:, None] - _each(self.weights, kept, fewer))[self.row]
         moved = self.moved.at(kept)[:, None] - self.moved.saved(kept, fewer)
-        after = np.maximum(self.compute[:, None] * size, self.carry[:, None] * size + moved)
+        after = np.maximum(self.compute[:, None] * computed, self.carry[:, None] * weights + moved)
         saved: Floats = (self.layers(kept)[:, None] - after).sum(0)
         return saved[None]
 
@@ -61,22 +62,29 @@ class Roofline:
         return False
 
 
+def _each(products: Products, kept: Counts, fewer: Counts) -> Floats:
+    """By how much each row shrinks if one group alone keeps `fewer` units less, `[rows, groups]`."""
+    shrunk = np.zeros((len(products.scale), products.groups))
+    shrunk[products.row, products.group] = products.shrunk(kept, fewer)
+    return shrunk
+
+
 def roofline(traced: Traced, ground: Prunable, peaks: Peaks) -> Roofline:
     """The estimate from peaks at INT8."""
-    width = WIDTH_BYTES["int8"]
     elements = activations(ground.found, ground.groups)
     rows = {name: row for row, (name, _) in enumerate(traced.module.named_parameters())}
     inputs = {node.name: node.all_input_nodes[0].name for node in traced.module.graph.nodes if node.all_input_nodes}
-    every = layers(traced, ground.found.shapes)
+    every = own_layers(traced, ground.found)
     nothing = (0.0, np.zeros(len(ground.groups)))
     touched = [(elements[layer.node], elements.get(inputs[layer.node], nothing)) for layer in every]
-    per_byte = width / peaks.bytes_per_ms
+    per_byte = WIDTH_BYTES["int8"] / peaks.bytes_per_ms
     return Roofline(
-        ground.cost.parameters,
-        np.array([rows[layer.weight] for layer in every], dtype=np.int64),
-        np.array([layer.reuse / peaks.macs_per_ms for layer in every]),
-        np.full(len(every), per_byte),
-        Affine(
+        uses=ground.cost.uses,
+        compute=np.full(len(every), 1 / peaks.macs_per_ms),
+        weights=ground.cost.parameters,
+        row=np.array([rows[layer.weight] for layer in every], dtype=np.int64),
+        carry=np.full(len(every), per_byte),
+        moved=Affine(
             per_byte * np.array([out[0] + into[0] for out, into in touched]),
             per_byte * np.stack([out[1] + into[1] for out, into in touched]),
         ),
@@ -89,18 +97,17 @@ def scaled(estimate: Roofline, names: list[str], units: Counts, profile: Profile
     `names`: of the layers in the estimate's order; a weight that is used twice was measured under one name.
     """
     measured = {row.name: row.ms for row in profile.layers or ()}
-    if not set(names) <= set(measured):
+    if not set(names) <= {name for name, ms in measured.items() if ms > 0}:
         return None
     whole = estimate.layers(units)
     together = {name: float(whole[[other == name for other in names]].sum()) for name in names}
     factor = np.array([measured[name] / together[name] for name in names])
-    return Roofline(
-        estimate.products,
-        estimate.row,
-        estimate.compute * factor,
-        estimate.carry * factor,
-        Affine(estimate.moved.constant * factor, estimate.moved.slope * factor[:, None]),
-        sum(ms for name, ms in measured.items() if name not in together),
+    return replace(
+        estimate,
+        compute=estimate.compute * factor,
+        carry=estimate.carry * factor,
+        moved=Affine(estimate.moved.constant * factor, estimate.moved.slope * factor[:, None]),
+        constant=sum(ms for name, ms in measured.items() if name not in together),
     )
 
 
@@ -113,7 +120,7 @@ def latency(traced: Traced, ground: Prunable, target: Target, precision: str, fi
     stated = peaks(target, precision)
     # Without peaks only shares of multiply-adds count, whose unit the measured times then set.
     estimate = roofline(traced, ground, stated or Peaks(1.0, np.inf))
-    names = [layer.weight.rpartition(".")[0] for layer in layers(traced, ground.found.shapes)]
+    names = [owner(layer.weight) for layer in own_layers(traced, ground.found)]
     for profile in layer_times(target, precision, file):
         fitted = scaled(estimate, names, ground.cost.units, profile)
         if fitted is not None:

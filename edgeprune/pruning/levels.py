@@ -66,18 +66,18 @@ def table(ladders: list[Counts], ascending: list[Floats]) -> Levels:
 
 
 def ladder(group: Group, limits: Limits) -> Counts:
-    """The kept counts that a group may have, descending."""
-    total, step, floor = len(group.units), 1, 1
+    """The kept counts that a group may have, descending; none at all only of a branch, at a sparsity of 1."""
+    total, step, floor = len(group.units), 1, 0 if group.removable else 1
     for weight in group.producers:
         rule = rule_of(owner(weight), limits.rules)
         width = group.out_width(weight)
         own = rule.multiple if rule and rule.multiple else _multiple(limits.multiple, width * total)
         step = math.lcm(step, own // math.gcd(own, width))
         sparsity = limits.max_sparsity if rule is None or rule.max_sparsity is None else rule.max_sparsity
-        channels = rule.min_channels if rule and rule.min_channels else 1
+        channels = rule.min_channels if rule and rule.min_channels else 0
         # The nearest float to a share can be a hair above it: 20 * (1 - 0.95) is 1.0000000000000009.
         floor = max(floor, math.ceil(total * (1 - sparsity) - 1e-9), math.ceil(channels / width))
-    lower = [n for n in range(total - total % step, 0, -step) if floor <= n < total]
+    lower = [n for n in range(total - total % step, -1, -step) if floor <= n < total]
     return np.array([total, *lower], dtype=np.int64)
 
 

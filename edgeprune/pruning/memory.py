@@ -11,17 +11,16 @@ the order of the exported graph; a runtime that reorders, or that needs room for
 from __future__ import annotations
 
 import math
-from collections import Counter
 from typing import Any
 
 import numpy as np
 from torch import fx
 
 from edgeprune.model.groups import Group
-from edgeprune.model.labels import FROZEN
 from edgeprune.model.operators import name_of
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
+from edgeprune.pruning.cost import label_index
 from edgeprune.pruning.quantity import Affine, Floats
 
 FLOAT_BYTES = 4
@@ -71,19 +70,13 @@ def peak_memory(traced: Traced, found: Provenance, groups: list[Group], precisio
 
 def activations(found: Provenance, groups: list[Group]) -> dict[str, tuple[float, Floats]]:
     """The elements of every node's tensor at batch 1: those that always stay, and those per unit of each group."""
-    group_of = {unit: g for g, group in enumerate(groups) for unit in group.units}
-    sizes = {}
+    index, sizes = label_index(groups), {}
     for name, labels in found.nodes.items():
+        if name not in found.shapes:  # several tensors at once, which are taken out one by one
+            continue
         whole = math.prod(found.shapes[name])
         each = whole / max(labels.numel(), 1)
-        held: Counter[int] = Counter()
-        for label in labels.flatten().tolist():
-            if label != FROZEN and label in group_of:
-                held[group_of[label]] += 1
-        slope = np.zeros(len(groups))
-        for g, count in held.items():
-            slope[g] = each * count / len(groups[g].units)
-        sizes[name] = (whole - each * held.total(), slope)
+        sizes[name] = (whole - each * float(index.count(labels).sum()), each * index.per_unit(labels))
     return sizes
 
 
@@ -102,7 +95,7 @@ def _places(graph: fx.Graph, found: Provenance) -> dict[fx.Node, fx.Node]:
     places: dict[fx.Node, fx.Node] = {}
     last: dict[fx.Node, int] = {}
     for node in graph.nodes:
-        if node.op == "get_attr" or node.name not in found.nodes:
+        if node.op == "get_attr" or node.name not in found.nodes or node.name not in found.shapes:
             continue
         place = node
         operands = [argument for argument in node.all_input_nodes if argument in places]

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.branches import mark_removable
 from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced
@@ -71,5 +72,5 @@ def survey(
     for name, pattern in [("--keep", p) for p in keep] + [("layers", rule.pattern) for rule in rules]:
         if not any(fnmatchcase(layer, pattern) for layer in layers):
             raise EdgepruneError(f"{name} {pattern!r} matches no layer. {near(pattern, layers)}")
-    groups = channel_groups(found)
+    groups = mark_removable(traced, found, channel_groups(found))
     return Prunable(found, groups, cost_model(traced, found, groups))

@@ -113,3 +113,9 @@ class Affine:
     @property
     def separable(self) -> bool:
         return len(self.constant) == 1
+
+    def above(self, limit: float, whole: Counts) -> Affine:
+        """Only the parts that are above a limit when nothing is cut, the largest at least: no cut makes one grow."""
+        parts = self.at(whole)
+        relevant = parts >= min(limit, parts.max())
+        return Affine(self.constant[relevant], self.slope[relevant])

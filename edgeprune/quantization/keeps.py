@@ -59,11 +59,11 @@ def keeps_scale(node: fx.Node) -> bool:
     if node.op != "call_function":
         return False
     kind = packet(node)
-    if kind is operator.getitem:  # one part of a split, or one output of an operator that computes several
-        whole = node.args[0]
-        return isinstance(whole, fx.Node) and packet(whole) in MOVES
     if kind in MOVES:
         return True
+    if kind is operator.getitem:  # a piece of a split, not one of a sort's two results
+        whole = node.args[0]
+        return isinstance(whole, fx.Node) and packet(whole) in MOVES
     if kind == ATEN.dropout:
         return True  # identity when it does not train; when it does, quantizing before it is what runs later
     if kind in (ATEN.pad, ATEN.constant_pad_nd):

@@ -68,7 +68,7 @@ class LayerRule(Strict):
     pattern: str = Field(min_length=1)
     keep: bool = False
     """Never cut its output channels."""
-    max_sparsity: float | None = Field(default=None, ge=0, lt=1)
+    max_sparsity: float | None = Field(default=None, ge=0, le=1)
     """Instead of the recipe's `max_layer_sparsity`."""
     min_channels: int | None = Field(default=None, ge=1)
     multiple: int | None = Field(default=None, ge=1)
@@ -99,16 +99,16 @@ class Source(Strict):
 
 
 class Training(Strict):
-    """The fine-tunings: SGD with Nesterov momentum, cosine decay, distillation from the dense network."""
+    """The trainings: SGD with Nesterov momentum, in INT8 Adam; cosine decay; the dense network teaches the others."""
 
     epochs: int = Field(default=3, ge=0)
-    qat_epochs: int = Field(default=2, ge=0)
+    qat_epochs: int = Field(default=3, ge=0)
     dense_epochs: int = Field(default=0, ge=0)
     """Epochs of training the dense network first; 0 where it comes trained."""
     dense_learning_rate: float = Field(default=0.05, gt=0)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.02, gt=0)
-    qat_learning_rate: float = Field(default=5e-4, gt=0)
+    qat_learning_rate: float = Field(default=2e-4, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     distill: float = Field(default=0.7, ge=0, le=1)
@@ -148,7 +148,8 @@ class Recipe(Strict):
     keep: tuple[str, ...] = ()
     """Patterns (`head*`) of layer names whose channels are never cut; they go before `layers`."""
     layers: tuple[LayerRule, ...] = ()
-    max_layer_sparsity: float = Field(default=0.95, gt=0, lt=1)
+    max_layer_sparsity: float = Field(default=0.95, gt=0, le=1)
+    """Largest share of a group that may go; at 1 a branch may go whole, its output being a constant then."""
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
     curvature: Curving = Curving()

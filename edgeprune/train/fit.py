@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, fx
@@ -25,9 +26,10 @@ from edgeprune.train.modes import set_training
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train. `name` labels the progress."""
+    """How to train. `name` labels the progress; `momentum` is SGD's, Adam has its usual ones."""
 
     name: str
+    optimizer: Literal["sgd", "adam"]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -47,6 +49,24 @@ class Fitted:
     history: list[dict[str, float]]
 
 
+Groups: TypeAlias = list[dict[str, object]]
+
+
+def _sgd(groups: Groups, plan: Plan) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0)
+
+
+def _adam(groups: Groups, plan: Plan) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Kingma & Ba 2015, arXiv 1412.6980; Loshchilov & Hutter 2019, 1711.05101).
+
+    For networks without BatchNorm: nothing there keeps the gradients of layers in proportion to their weights.
+    """
+    return torch.optim.AdamW(groups, lr=plan.learning_rate)
+
+
+OPTIMIZERS = {"sgd": _sgd, "adam": _adam}
+
+
 def fit(
     student: Traced,
     data: Data,
@@ -57,7 +77,7 @@ def fit(
     mode: Callable[[fx.GraphModule, bool], None] = set_training,
     after_step: AfterStep | None = None,
 ) -> Fitted:
-    """Train in place with SGD, Nesterov momentum and cosine decay, and return the best epoch's network.
+    """Train in place with cosine decay, and return the best epoch's network.
 
     The network as it comes competes too (epoch 0), so training never makes the validation accuracy worse. Data order
     and augmentation follow from the seed and the epoch alone: an interrupted training ends with the same weights.
@@ -68,9 +88,7 @@ def fit(
     """
     module = student.module
     frozen = teacher.module if teacher is not None else None
-    optimizer = torch.optim.SGD(
-        _decayed(module, plan.weight_decay), lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0
-    )
+    optimizer = OPTIMIZERS[plan.optimizer](_decayed(module, plan.weight_decay), plan)
     steps = max(1, math.ceil(len(data.train.labels) / plan.batch_size))
     mode(module, False)
     state = read_state(checkpoint) if checkpoint is not None else None
@@ -145,7 +163,7 @@ def _opinion(teacher: fx.GraphModule | None, x: Tensor) -> Tensor | None:
         return teacher(x)  # type: ignore[no-any-return]
 
 
-def _decayed(module: fx.GraphModule, weight_decay: float) -> list[dict[str, object]]:
+def _decayed(module: fx.GraphModule, weight_decay: float) -> Groups:
     """Weight decay on weights only: BatchNorm's and biases have nothing to gain from it."""
     weights = [p for p in module.parameters() if p.dim() > 1]
     others = [p for p in module.parameters() if p.dim() <= 1]

@@ -12,6 +12,7 @@ from edgeprune.compact.apply import compact, compact_soundly
 from edgeprune.compact.check import prove
 from edgeprune.compact.rewrite import cut
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.branches import mark_removable
 from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import load, save, trace
@@ -27,8 +28,20 @@ def _some_units(groups, seed: int) -> frozenset[int]:
     )
 
 
-@pytest.mark.parametrize("attention", ["dims", "heads"])
-@pytest.mark.parametrize("name", ZOO)
+WITH_HEADS = (
+    "FusedAttention",
+    "ModuleAttention",
+    "BiasedAttention",
+    "TalkingHeads",
+    "GroupedQueries",
+    "Einsum",
+    "Windows",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "attention"), [*((name, "dims") for name in ZOO), *((name, "heads") for name in WITH_HEADS)]
+)
 def test_random_cuts_are_proven_and_make_the_network_smaller(name: str, attention: AttentionCut) -> None:
     traced = trace(build(name), SHAPE)
     found = provenance(traced, attention=attention)
@@ -100,3 +113,54 @@ def test_a_zero_channel_of_an_option_a_shortcut_goes_with_the_channel_it_is_adde
     pad = next(n for n in thin.module.graph.nodes if n.target == torch.ops.aten.pad.default)
     assert list(pad.args[1]) == [0, 0, 0, 0, 2, 5]
     assert thin.module.get_parameter("stem.0.weight").shape[0] == 8
+
+
+def _group(groups: list[Group], name: str) -> Group:
+    return next(group for group in groups if group.name == name)
+
+
+@pytest.mark.parametrize(
+    ("name", "gone", "left"),
+    [
+        ("Residual", ["a.0"], "b.0.weight"),  # a branch of convolutions on an identity shortcut
+        ("FusedAttention", ["up"], "down.weight"),  # the hidden width of a block
+        ("FusedAttention", ["qkv"], "project.weight"),  # an attention
+        ("TokenMixing", ["gate"], "out.weight"),
+        ("Concat", ["b.0"], None),  # a piece of a concatenation
+    ],
+)
+def test_a_branch_of_which_nothing_is_left_is_its_bias(name: str, gone: list[str], left: str | None) -> None:
+    traced = trace(build(name), SHAPE)
+    found = provenance(traced)
+    groups = mark_removable(traced, found, channel_groups(found))
+    assert all(_group(groups, each).removable for each in gone)
+    units = frozenset(unit for each in gone for unit in _group(groups, each).units)
+    thin, proof = compact(traced, found, units, torch.randn(3, *SHAPE))
+    assert proof.float64 <= 1e-9
+    names = dict(thin.module.named_parameters())
+    assert left not in names
+    assert not [n for n in names if n.startswith(tuple(f"{each}." for each in gone))]
+
+
+def test_a_branch_whose_output_is_zero_leaves_no_addition() -> None:
+    module = build("Residual")
+    for part in module.b:
+        if isinstance(part, torch.nn.BatchNorm2d):
+            part.running_mean.zero_()
+            torch.nn.init.zeros_(part.bias)
+    traced = trace(module, SHAPE)
+    found = provenance(traced)
+    units = frozenset(_group(channel_groups(found), "a.0").units)
+    thin, _ = compact(traced, found, units, torch.randn(3, *SHAPE))
+    before, after = (sum("add" in n.name for n in t.module.graph.nodes) for t in (traced, thin))
+    assert after == before - 1
+
+
+def test_a_residual_stream_may_not_go_whole() -> None:
+    traced = trace(build("Residual"), SHAPE)
+    found = provenance(traced)
+    groups = mark_removable(traced, found, channel_groups(found))
+    assert not _group(groups, "stem.0").removable
+    units = frozenset(_group(groups, "stem.0").units)
+    with pytest.raises(EdgepruneError, match="compaction failed"):
+        compact(traced, found, units, torch.randn(3, *SHAPE))

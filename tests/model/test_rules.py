@@ -60,6 +60,8 @@ ROWS: dict[str, Operator] = {
     "interpolate": lambda x: functional.interpolate(x, scale_factor=2, mode="bilinear"),
     "mean over space": lambda x: x.mean((2, 3)),
     "amax over space": lambda x: x.amax((2, 3), keepdim=True),
+    "max over space": lambda x: x.max(2)[0],
+    "max of two": lambda x: torch.max(x, x * 2),
     "var over space": lambda x: x.var((2, 3)),
     "norm over space": lambda x: torch.linalg.vector_norm(x, dim=(2, 3)),
     "softmax over space": lambda x: x.flatten(2).softmax(-1),

@@ -156,3 +156,16 @@ def test_many_wide_groups_end_at_the_budget() -> None:
     bound = Bound(macs, 0.5 * value(macs, found.kept[:, 0]))
     reached = value(macs, found.counts(solve(found, [bound])))
     assert 0.999 * bound.limit <= reached <= bound.limit * (1 + 1e-6)
+
+
+def test_parts_that_no_cut_brings_above_the_limit_are_left_out() -> None:
+    generator = np.random.default_rng(2)
+    whole = np.array([6, 6, 6])
+    peaks = _peaks(generator, 3)
+    middle = float(np.median(peaks.at(whole)))
+    fewer = peaks.above(middle, whole)
+    assert 1 <= len(fewer.constant) < len(peaks.constant)
+    for _ in range(50):
+        kept = generator.integers(1, 7, 3)
+        assert (value(peaks, kept) <= middle) == (value(fewer, kept) <= middle)
+    assert len(peaks.above(1e9, whole).constant) == 1

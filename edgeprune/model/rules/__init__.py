@@ -83,6 +83,8 @@ RULES: dict[Any, Rule] = {
         "repeat_interleave tile flip rot90 unfold diagonal roll sym_size",
     ),
     **_overloads(reshape.indexed, "index index_select"),
+    **dict.fromkeys((aten.max.dim, aten.min.dim), space.reduced),
+    **dict.fromkeys((aten.max.other, aten.min.other, aten.copy.default), pointwise.elementwise),
     operator.getitem: reshape.item,
     **dict.fromkeys(reshape.SCALARS, reshape.run),
 }

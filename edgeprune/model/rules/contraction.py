@@ -60,9 +60,9 @@ def contract(flow: Flow, a: Tensor, b: Tensor) -> Tensor:
     inner = max(left.shape[-1], right.shape[-2])
     left = left.expand(*some, left.shape[-2], inner).reshape(-1, left.shape[-2], inner)
     right = right.expand(*some, inner, right.shape[-1]).reshape(-1, inner, right.shape[-1])
-    by_inner = _varies(flow, left, 2), _varies(flow, right, 1)
+    by_inner = flow.channels_along(left, 2), flow.channels_along(right, 1)
     for whole, other, inside, along in ((right, left, by_inner[0], 1), (left, right, by_inner[1], 2)):
-        if any(by_inner) and not inside and _varies(flow, other, along):
+        if any(by_inner) and not inside and flow.channels_along(other, along):
             # The other side has its channels elsewhere, so it cannot be cut along index k, nor can this one.
             flow.labels.freeze(whole)
             by_inner = False, False
@@ -80,7 +80,7 @@ def _contracted(flow: Flow, left: Tensor, right: Tensor) -> Tensor | None:
     inner = flow.labels.tie(torch.cat([left.transpose(1, 2), right], 2).flatten(0, 1)).view(left.shape[0], -1)
     if len(inner) == 1:
         return None
-    if flow.attention == "heads" or not _varies(flow, inner, 1):
+    if flow.attention == "heads" or not flow.channels_along(inner, 1):
         return flow.labels.tie(inner)
     flow.labels.tie(inner.T)
     return None
@@ -88,7 +88,7 @@ def _contracted(flow: Flow, left: Tensor, right: Tensor) -> Tensor | None:
 
 def _outer(flow: Flow, rows: Tensor, columns: Tensor) -> tuple[Tensor | None, Tensor]:
     """Labels of the product's rows `[batch, m]` or, where the rows carry no channels, of its columns `[batch, n]`."""
-    by_row, by_column = _varies(flow, rows, 1), _varies(flow, columns, 1)
+    by_row, by_column = flow.channels_along(rows, 1), flow.channels_along(columns, 1)
     if by_row and by_column and len(rows) > 1:
         return flow.labels.tie(torch.cat([rows, columns], 1))[:, None], columns
     if by_row and by_column:  # no heads to cut: the shorter side stays whole
@@ -111,14 +111,6 @@ def _beside(flow: Flow, heads: Tensor, wide: Tensor) -> Tensor:
     # The other factor keeps all its heads, so every head must lose the same dims.
     flow.labels.freeze(heads)
     return flow.labels.tie(wide.T.contiguous())[None].expand(len(heads), -1)
-
-
-def _varies(flow: Flow, labels: Tensor, axis: int) -> bool:
-    """Whether channels lie along an axis."""
-    if labels.shape[axis] == 1:
-        return False
-    found = flow.labels.find(labels)
-    return bool((found != found.narrow(axis, 0, 1)).any())
 
 
 def einsum(flow: Flow, node: fx.Node) -> Any:

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from edgeprune.model.flow import Flow, Statistic, spread
-from edgeprune.model.labels import collapse
+from edgeprune.model.labels import channel_axes, collapse
 from edgeprune.model.operators import arguments, convolution_arguments, name_of
 
 
@@ -77,9 +77,8 @@ def _mixes_positions(flow: Flow, labels: Tensor, axis: int) -> bool:
 
     A tensor can be cut along one axis; the channels stay free, so the layer's outputs, being positions, stay whole.
     """
-    found = flow.labels.find(collapse(labels)).movedim(axis, -1)
-    varies = found.shape[-1] > 1 and bool((found != found[..., :1]).any())
-    return not varies and found.numel() > 1 and bool((found != found.reshape(-1)[0]).any())
+    axes = channel_axes(flow.labels.find(collapse(labels)), flow.live())
+    return bool(axes) and axis % labels.dim() not in axes
 
 
 def matrix_product(flow: Flow, node: fx.Node, x: fx.Node, weight: fx.Node, left: bool) -> Tensor:

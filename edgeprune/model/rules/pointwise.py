@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, fx
 
 from edgeprune.model.flow import Flow
-from edgeprune.model.labels import collapse
+from edgeprune.model.labels import FROZEN, collapse
 from edgeprune.model.operators import arguments
 
 
@@ -32,7 +32,9 @@ def elementwise(flow: Flow, node: fx.Node) -> Any:
     live, result = flow.live(), []
     for labels in [*whole, *(labels for labels in operands if tuple(labels.shape) != shape)]:
         narrow = collapse(labels)
-        if narrow.numel() < collapse(widest).numel() and not bool(live[flow.labels.find(narrow)].any()):
+        found = flow.labels.find(narrow)
+        idle = not bool((live[found] | (found == FROZEN)).any())
+        if idle and narrow.numel() < collapse(widest).numel():
             labels = narrow  # a statistic, spread over what it was taken of, is broadcast all the same
         elif tuple(labels.shape) == shape:
             result.append(labels)
