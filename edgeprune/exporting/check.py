@@ -87,7 +87,7 @@ def stored_parameters(model: onnx.ModelProto) -> int:
     scales = {
         name
         for node in model.graph.node
-        if node.op_type in ("QuantizeLinear", "DequantizeLinear")
+        if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Resize")
         for name in node.input[1:]
     }
     kinds = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}

@@ -59,7 +59,7 @@ def mask(
 def weight_curvature(
     traced: Traced, weights: tuple[str, ...], pattern: Pattern, x: Tensor, y: Tensor, probing: Probing, tick: Tick
 ) -> WeightCurvature:
-    """What `hap` needs for a pattern: within N:M the output channels' traces cancel, and are not estimated."""
+    """What `hap` needs for a pattern: within N:M the layer's trace cancels, and is not estimated."""
     inputs = input_moments(traced, weights, x, probing.batch_size)
     if pattern.kind == "n:m":
         return WeightCurvature(inputs, None)

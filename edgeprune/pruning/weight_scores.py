@@ -3,7 +3,8 @@
 `magnitude`: |w|.
 `hap`: the second-order cost of a removal, `w^2 H_ww / 2` (LeCun et al. 1990; of HAP, arXiv 2101.08940, the case of a
 group of one weight). H_ww is not the mean over a channel as for channel cuts, which would cancel within the groups of
-N:M and leave magnitude: it is the Kronecker-factored diagonal of `curvature.weights`.
+N:M and leave magnitude: it is the Kronecker-factored diagonal of `curvature.weights`. Within N:M that comes to the mean
+square of the input that a weight multiplies.
 """
 
 from __future__ import annotations

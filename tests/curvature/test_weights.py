@@ -14,8 +14,6 @@ from edgeprune.model.traced import Traced, trace
 from edgeprune.progress import silent
 from tests import zoo
 
-IMPORTANCE = torch.tensor([1.0, 2.0, 3.0, 4.0], dtype=torch.float64)
-
 
 def _layer() -> tuple[Traced, Tensor, Tensor]:
     torch.manual_seed(0)
@@ -26,7 +24,7 @@ def _layer() -> tuple[Traced, Tensor, Tensor]:
 def _squared(outputs: Tensor, labels: Tensor) -> Tensor:
     """A squared error, under which a linear layer's Hessian is a Kronecker product."""
     wanted = functional.one_hot(labels, 4).double()
-    return (IMPORTANCE * (outputs - wanted).square()).sum(1).mean()
+    return (outputs - wanted).square().sum(1).mean()
 
 
 def test_of_a_linear_layer_it_is_the_diagonal_of_the_full_hessian() -> None:
@@ -51,10 +49,14 @@ def test_without_traces_only_the_order_within_an_output_channel_is_told() -> Non
     torch.testing.assert_close(found[2] / found[2, 0], x.square().mean(0) / x[:, 0].square().mean())
 
 
-def test_a_trace_has_its_standard_error_as_floor() -> None:
-    samples = torch.tensor([[-1.0, 5.0], [1.0, 5.0], [-3.0, 5.0]])
-    found = WeightCurvature({"w": torch.ones(1, 3)}, Curvature({"w": samples}, 8)).diagonal("w", torch.Size((2, 3)))
-    torch.testing.assert_close(found.sum(1), torch.tensor([2 / 3**0.5, 5.0], dtype=torch.float64))
+def test_the_trace_is_the_layer_s_with_its_standard_error_as_floor() -> None:
+    def row_sums(samples: list[list[float]]) -> Tensor:
+        curvature = Curvature({"w": torch.tensor(samples)}, 8)
+        return WeightCurvature({"w": torch.ones(1, 3)}, curvature).diagonal("w", torch.Size((2, 3))).sum(1)
+
+    torch.testing.assert_close(row_sums([[1.0, 5.0], [3.0, 7.0]]), torch.tensor([4.0, 4.0], dtype=torch.float64))
+    noise = torch.tensor([2 / 3**0.5 / 2] * 2, dtype=torch.float64)
+    torch.testing.assert_close(row_sums([[-1.0, 0.0], [1.0, 0.0], [-3.0, 0.0]]), noise)
 
 
 @pytest.mark.parametrize("name", ["Grouped", "Depthwise", "Shared"])
