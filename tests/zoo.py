@@ -160,6 +160,20 @@ class Shared(nn.Module):
         return self.head(functional.relu(self.twice(x)).mean((2, 3)))
 
 
+class Twice(nn.Module):
+    """One block under two names of the tree, and one weight under two names of one module."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.a, self.down = _conv(3, 16), _conv(16, 16), nn.Conv2d(16, 16, 1)
+        self.b, self.again, self.head = self.a, nn.Conv2d(16, 16, 1), nn.Linear(16, 5)
+        self.again.weight = self.down.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.b(self.a(self.stem(x)))
+        return self.head(self.again(functional.relu(self.down(x))).mean((2, 3)))
+
+
 class Shuffle(nn.Module):
     """ShuffleNet's channel shuffle by view and transpose, and a pixel shuffle."""
 
@@ -232,6 +246,7 @@ ZOO: dict[str, Callable[[], nn.Module]] = {
         Flat,
         Gate,
         Shared,
+        Twice,
         Shuffle,
         Unknown,
         Odd,

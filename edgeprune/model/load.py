@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.constants import fold_constants
 from edgeprune.model.libraries import LIBRARIES, build_from_library, in_library, library_image_size
 from edgeprune.model.networks import NETWORKS
 from edgeprune.model.traced import Traced, load, trace
@@ -69,6 +70,7 @@ def open_network(
             have, want = ("x".join(map(str, s)) for s in (shape, own))
             raise EdgepruneError(f"{source.model}: takes {want} images, the data give {have}. Give --image-size.")
         _fill(traced.module, source)
+        fold_constants(traced.module)  # only now: folded parameters have other names than a file of weights
         return traced
     side = image_size or default_image_size(source.model) or IMAGENET_SIDE
     with torch.random.fork_rng(devices=[]):

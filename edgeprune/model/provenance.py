@@ -66,8 +66,8 @@ def provenance(
         nodes={n.name: slim(flow, v, live) for n, v in flow.of.items() if _is_one_tensor(flow, n, v)},
         axes=_parameter_axes(flow, live),
         weights=flow.weights,
-        frozen=flow.frozen,
-        approximate=approximate,
+        frozen=_located(traced, flow.frozen),
+        approximate=_located(traced, approximate),
         shapes=flow.shapes,
     )
 
@@ -88,6 +88,15 @@ def _visit(flow: Flow, node: fx.Node) -> None:
         flow.of[node] = rule(flow, node) if rule else flow.freeze(node, f"no rule for {node.target}")
     elif node.op != "get_attr":
         flow.of[node] = flow.freeze(node, f"no rule for {node.op} {node.target}")
+
+
+def _located(traced: Traced, reasons: dict[str, str]) -> dict[str, str]:
+    """Reasons by node name, with the module that each node comes from."""
+    paths = {}
+    for node in traced.module.graph.nodes:
+        stack = node.meta.get("nn_module_stack") or {}
+        paths[node.name] = next((path for path, _ in reversed(stack.values()) if path), "")
+    return {name: f"{why}, in {path}" if (path := paths.get(name)) else why for name, why in reasons.items()}
 
 
 def _is_one_tensor(flow: Flow, node: fx.Node, value: Any) -> bool:

@@ -25,6 +25,7 @@ from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.functional import functionalise
 from edgeprune.model.inline import inline_regions
 from edgeprune.model.quiet import quiet
+from edgeprune.model.shared import one_name_each
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     # Constants first: a mask that is filled in place is no writing into a view once it is a constant.
-    return functionalise(fold_constants(inline_regions(module), parameters=False))
+    return functionalise(fold_constants(one_name_each(inline_regions(module)), parameters=False))
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:

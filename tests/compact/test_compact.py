@@ -28,8 +28,20 @@ def _some_units(groups, seed: int) -> frozenset[int]:
     )
 
 
-@pytest.mark.parametrize("attention", ["dims", "heads"])
-@pytest.mark.parametrize("name", ZOO)
+WITH_HEADS = (
+    "FusedAttention",
+    "ModuleAttention",
+    "BiasedAttention",
+    "TalkingHeads",
+    "GroupedQueries",
+    "Einsum",
+    "Windows",
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "attention"), [*((name, "dims") for name in ZOO), *((name, "heads") for name in WITH_HEADS)]
+)
 def test_random_cuts_are_proven_and_make_the_network_smaller(name: str, attention: AttentionCut) -> None:
     traced = trace(build(name), SHAPE)
     found = provenance(traced, attention=attention)

@@ -63,10 +63,10 @@ def test_an_operator_without_a_rule_freezes_what_it_touches_and_nothing_else() -
 
 def test_statistics_over_channels_are_reported_or_kept_whole() -> None:
     found, _ = _groups("Unknown")
-    assert found.approximate == {"layer_norm": "layer normalisation"}
+    assert found.approximate == {"layer_norm": "layer normalisation, in norm"}
     exact = provenance(trace(build("Unknown"), SHAPE), statistics=False)
     assert not exact.approximate
-    assert exact.frozen["layer_norm"] == "kept: layer normalisation"
+    assert exact.frozen["layer_norm"] == "kept: layer normalisation, in norm"
     assert {group.name for group in channel_groups(exact)} == {"b.0"}
 
 
