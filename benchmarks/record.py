@@ -65,6 +65,7 @@ def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], fi
             "rows": list(rows),
             "shows": [asdict(show) for show in shows],
         }
+        file.parent.mkdir(parents=True, exist_ok=True)
         partial = file.with_suffix(".partial")
         partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
         os.replace(partial, file)

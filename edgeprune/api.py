@@ -23,6 +23,7 @@ from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pipeline.compress import compress as run_chain
+from edgeprune.pipeline.masked import Probing, Scoring, mask
 from edgeprune.pipeline.options import default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
@@ -32,11 +33,13 @@ from edgeprune.pruning.deployment import Deployment, deployed
 from edgeprune.pruning.inspection import inspect_network
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
+from edgeprune.pruning.masks import Share
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.inspection import Inspection
+from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName
 from edgeprune.spec.result import Result
 from edgeprune.spec.speeds import check_latency
@@ -67,7 +70,7 @@ def compress(
         EdgepruneError: anything that the caller can mend.
     """
     asked = recipe_from({"model": model, "data": data, "target": target, **options})
-    outcome = run_chain(asked, Path(output) if output is not None else default_folder(asked), tick)
+    outcome = run_chain(asked, Path(output) if output is not None else default_folder(asked), tick, _warn)
     assert outcome.result is not None
     return outcome.result
 
@@ -94,7 +97,9 @@ def prune(
     size_mb: float | None = None,
     memory_mb: float | None = None,
     latency_ms: float | None = None,
+    latency_profile: str | Path | None = None,
     method: MethodName = "magnitude",
+    pattern: str = "channel",
     keep: Sequence[str] = (),
     attention: AttentionCut = "dims",
     exact: bool = False,
@@ -107,24 +112,28 @@ def prune(
     probes: int = 24,
     seed: int = 0,
 ) -> Network:
-    """Cut channels out of a trained module, and prove that nothing else changed.
+    """Cut channels out of a trained module, and prove that nothing else changed; or mask weights.
 
     Args:
         module: the trained network; it is not changed.
         example_inputs: a float tensor `[batch, ...]` as the network takes it.
         macs: share of the multiply-adds that may stay; 0.5 if no budget is given.
         params: share of the parameters that may stay. Of several limits, all hold.
-        sparsity: share of the channels that must go.
+        sparsity: share of the channels that must go; with a mask pattern, of the weights.
         size_mb: megabytes (1e6 bytes) of weights, in the precision that ships.
         memory_mb: megabytes of activations alive at once, at batch 1.
-        latency_ms: milliseconds per image on `target`, by a shipped profile of it or a roofline of its facts.
+        latency_ms: milliseconds per image on `target`, by a profile of it or a roofline of its facts.
+        latency_profile: what `edgeprune profile` wrote of the whole network; None: a shipped one that fits.
         method: `magnitude`, or `hap`, which needs `data`.
+        pattern: `channel`, or a mask pattern: `2:4` or another N:M, `1x4` or another 1xN, `unstructured`. Masked
+            weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
         attention: what an attention loses, whole `heads` or the same `dims` of every head.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
-        target: a name of `edgeprune targets`, or a `.toml` file.
+        target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
+            pattern takes.
         precision: in which the network will ship.
         multiple: widths are cut to multiples of it; None: the target's, 8 without a target.
         max_layer_sparsity: largest share of a layer's channels that may go.
@@ -141,18 +150,28 @@ def prune(
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
+    form, device = parse_pattern(pattern), load_target(target) if target is not None else None
+    zeros = None
+    if form.masks:
+        check_alone(form, {"layers": bool(layers), "exact": exact, "attention": attention != "dims"})
+        zeros = zeros_asked(form, {name: value for name, value in limits.items() if value is not None})
+        limits = {"sparsity": zeros}
     budget, rules = _budget(limits), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
-    device = load_target(target) if target is not None else None
+    timed = str(latency_profile) if latency_profile is not None else None
     if device is not None and latency_ms is not None:
-        check_latency(device, precision, None)
+        check_latency(device, precision, timed)
     example = _tensor(example_inputs)
     traced = _traced(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
-    matching = tuple(pattern for pattern in keep if any(fnmatchcase(name, pattern) for name in names))
-    for pattern in set(keep) - set(matching):
-        warnings.warn(f"keep {pattern!r} matches no layer", stacklevel=2)
+    matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
+    for rule in set(keep) - set(matching):
+        warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
+    if zeros is not None:
+        scoring = Scoring(method, data, Probing(probes, len(data[0]) if data else 1, seed))
+        masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
+        return Network.of(traced, pattern, masks.kept)
     ground = prunable(traced, matching, rules, attention, exact)
-    ground = deployed(traced, ground, Deployment(precision, device), budget.limits)
+    ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     found = None
     if method in NEEDS_CURVATURE:
         if data is None:
@@ -196,7 +215,7 @@ def quantize(
         device.weight_bits.value,
         calibration,
     )
-    return Network.of(prepared)
+    return Network.of(prepared, *_masks(module))
 
 
 def export(
@@ -220,9 +239,18 @@ def export(
         mean: per channel, of pixels in 0..1, as used for `example_inputs`.
         std: likewise.
     """
-    shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std))
+    shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std), *_masks(module))
     example = _tensor(example_inputs)
     return ship(_traced(module, example), example, Path(folder), shipping)
+
+
+def _warn(line: str) -> None:
+    warnings.warn(line, stacklevel=2)
+
+
+def _masks(module: nn.Module) -> tuple[str, dict[str, Tensor]]:
+    """The pattern of a network that `prune` returned, and the weights that it keeps."""
+    return (module.pattern, module.kept) if isinstance(module, Network) else ("channel", {})
 
 
 def _tensor(example_inputs: Tensor | tuple[Tensor]) -> Tensor:

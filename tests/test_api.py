@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,61 @@ def test_bad_arguments_are_one_line() -> None:
         edgeprune.prune(module, 3)
     with pytest.raises(edgeprune.EdgepruneError, match="unknown option 'speed'"):
         edgeprune.compress(speed=3)
+
+
+def test_milliseconds_come_from_a_profile_of_the_dense_network(tmp_path: Path) -> None:
+    module, x, target = build("Plain"), torch.randn(16, *SHAPE), "cpu-x86-avx2"
+    whole = edgeprune.quantize(module, x, [x], target)
+    edgeprune.export(whole, x[:4], tmp_path / "whole", target, labels="abcde", mean=(0.5,) * 3, std=(0.5,) * 3)
+    profile = edgeprune.profile(tmp_path / "whole", seconds=0.2)
+    assert {"a", "b", "head"} <= {row.name for row in profile.layers}
+    file = tmp_path / "profile.json"
+    # A layer of microseconds is measured in whole ones: make them large enough to halve.
+    rows = [{"name": row.name, "ms": 1.0 if row.name in {"a", "b", "head"} else 0.1} for row in profile.layers]
+    document = profile.model_dump(mode="json", by_alias=True) | {"layers": rows}
+    file.write_text(json.dumps(document), encoding="utf-8")
+    rest = 0.1 * (len(rows) - 3)
+    small = edgeprune.prune(module, x, latency_ms=rest + 1.5, target=target, latency_profile=file)
+    assert small.get_parameter("b.weight").shape[0] < 24
+    with pytest.raises(edgeprune.EdgepruneError, match=r"--latency-ms .* is the least that can be reached"):
+        edgeprune.prune(module, x, latency_ms=rest, target=target, latency_profile=file)
+    with pytest.raises(edgeprune.EdgepruneError, match="has no time of layer stem"):
+        edgeprune.prune(build("Residual"), x, latency_ms=1.0, target=target, latency_profile=file)
+
+
+def test_masks_hold_through_the_caller_s_own_loop_and_into_the_bundle(tmp_path: Path) -> None:
+    module, x = build("Residual"), torch.randn(16, *SHAPE)
+    sparse = edgeprune.prune(module, x, pattern="2:4", target="jetson-orin-nano", keep=("b.*",))
+    # The stem reads the image, d has 24 inputs, and the head gives the scores.
+    assert set(sparse.kept) == {"a.0.weight", "c.0.weight", "project.weight"}
+    int8 = edgeprune.quantize(sparse, x, [x], "jetson-orin-nano")
+    for network in (sparse, int8):
+        optimizer = torch.optim.SGD(network.parameters(), lr=0.05, momentum=0.9, weight_decay=0.1)
+        network.hold(optimizer)
+        for _ in range(3):
+            optimizer.zero_grad()
+            network(x).square().sum().backward()
+            optimizer.step()
+        assert not network.get_parameter("a.0.weight")[~network.kept["a.0.weight"]].any()
+        assert network.get_parameter("b.0.weight").all()
+    bundle = edgeprune.export(int8, x[:2], tmp_path / "bundle", "jetson-orin-nano", labels=list("abcde"),
+                              mean=(0,) * 3, std=(1,) * 3)  # fmt: skip
+    assert bundle.manifest.pattern == "2:4"
+    with torch.no_grad():
+        int8.get_parameter("a.0.weight").fill_(1.0)
+    with pytest.raises(edgeprune.EdgepruneError, match=r"a\.0: lost its pattern 2:4"):
+        edgeprune.export(int8, x[:2], tmp_path / "lost", "jetson-orin-nano", labels=list("abcde"),
+                         mean=(0,) * 3, std=(1,) * 3)  # fmt: skip
+    assert not (tmp_path / "lost").exists()
+
+
+def test_a_mask_pattern_takes_no_budget_of_channels() -> None:
+    x = torch.randn(4, *SHAPE)
+    with pytest.raises(edgeprune.EdgepruneError, match="a budget of macs says nothing"):
+        edgeprune.prune(build("Residual"), x, pattern="2:4", macs=0.5)
+    with pytest.raises(edgeprune.EdgepruneError, match="labelled images"):
+        edgeprune.prune(build("Residual"), x, pattern="unstructured", sparsity=0.8, method="hap")
+    found = edgeprune.prune(build("Residual"), x, pattern="unstructured", sparsity=0.8, method="hap", probes=2,
+                            data=(torch.randn(8, *SHAPE), torch.arange(8) % 5))  # fmt: skip
+    gone = sum(int((~mask).sum()) for mask in found.kept.values())
+    assert gone / sum(mask.numel() for mask in found.kept.values()) == pytest.approx(0.8, abs=0.001)

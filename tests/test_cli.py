@@ -7,8 +7,10 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -307,6 +309,42 @@ def test_bad_input_gets_one_line_and_leaves_nothing(here: Here, case: str) -> No
     fault = _fault(here("compress", *arguments, "-o", "run"))
     assert re.search(expected, fault), fault
     assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("compress", "--macs", "abc"), r"'--macs'.*number.*See .*compress --help"),
+        (("compress", "--macs"), r"'--macs' requires an argument"),
+        (("compress", "--macos", "0.5"), r"--macos.*--macs"),
+        (("compress", "a", "b"), r"unexpected extra argument.*b"),
+        (("profile",), r"Missing argument 'bundle'"),
+        (("shrink",), r"No such command 'shrink'"),
+    ],
+)
+def test_options_that_do_not_parse_get_one_line_too(here: Here, arguments: tuple[str, ...], expected: str) -> None:
+    fault = _fault(here(*arguments))
+    assert re.search(expected, fault), fault
+
+
+def test_no_command_at_all_gets_the_help(here: Here) -> None:
+    done = here()
+    assert (done.code, done.out) == (0, here("--help").out)
+
+
+def test_an_interrupted_run_says_that_it_can_go_on(tmp_path: Path) -> None:
+    tiny.write_net(tmp_path)
+    tiny.write_npz(tmp_path / "data.npz")
+    process = tiny.start("compress", "net.py:build", "--data", "data.npz", *QUICK, "-o", "run", cwd=tmp_path)
+    end = time.monotonic() + 120
+    while not any(tmp_path.glob("run/stages/*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate()
+    assert process.returncode == 130
+    assert err.splitlines()[-1] == "edgeprune: interrupted. Run the same command again: it goes on where it stopped."
 
 
 LATE: dict[str, tuple[Prepare, str, str]] = {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Any, cast
 
 import typer
 
@@ -14,7 +15,6 @@ from edgeprune.errors import EdgepruneError
 
 app = typer.Typer(
     help="Compress a trained PyTorch vision model for a device, and measure what ships.",
-    no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -48,14 +48,20 @@ def _options(
 
 
 FULL = {errno.ENOSPC, errno.EDQUOT}
+INTERRUPTED = 130
+USAGE_ERROR = cast(type[Exception], typer.BadParameter.__mro__[1])
+"""What typer raises for options and arguments that do not parse; it exports only this one of its kinds."""
 
 
 def main() -> None:
     """Run the command line; a fault that the user can mend is one line and exit code 2."""
     try:
-        app()
+        # Not in typer's own way, which prints a box of several lines for an option that does not parse.
+        code = app(sys.argv[1:] or ["--help"], standalone_mode=False)
     except EdgepruneError as error:
         _fail(str(error))
+    except USAGE_ERROR as error:
+        _fail(_usage(error))
     except ModuleNotFoundError as error:
         package = (error.name or "").split(".")[0]
         if package == "edgeprune":
@@ -68,9 +74,16 @@ def main() -> None:
         _fail(
             f"the disk is full{where}. Free some space, then run the same command again: it goes on where it stopped."
         )
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, typer.Abort):
+        code = INTERRUPTED
+    if code == INTERRUPTED:
         sys.stderr.write("edgeprune: interrupted. Run the same command again: it goes on where it stopped.\n")
-        os._exit(130)
+        os._exit(INTERRUPTED)
+
+
+def _usage(error: Any) -> str:
+    command = error.ctx.command_path if error.ctx is not None else "edgeprune"
+    return f"{error.format_message().rstrip('.')}. See {command} --help."
 
 
 def _fail(message: str) -> None:

@@ -63,12 +63,16 @@ TargetName = Annotated[
     ),
 ]
 Method = Annotated[str | None, _option("hap or magnitude. [default: hap]", _BUDGET, "--method")]
+PatternName = Annotated[
+    str | None,
+    _option("channel, 2:4 (any N:M), 1x4 (any 1xN), unstructured. [default: channel]", _BUDGET, "--pattern"),
+]
 Macs = Annotated[
     float | None,
     _option("Share of the multiply-adds that may stay; several limits may be given. [default: 0.5]", _BUDGET, "--macs"),
 ]
 Params = Annotated[float | None, _option("Share of the parameters that may stay.", _BUDGET, "--params")]
-Sparsity = Annotated[float | None, _option("Share of the channels that must go.", _BUDGET, "--sparsity")]
+Sparsity = Annotated[float | None, _option("Share of the channels (or weights) that must go.", _BUDGET, "--sparsity")]
 SizeMb = Annotated[
     float | None,
     _option("Megabytes (1e6) of weights, in the precision that ships.", _BUDGET, "--size-mb", metavar="MB"),
@@ -109,9 +113,7 @@ Attention = Annotated[
 Exact = Annotated[bool, _option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
 Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
 Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
-QatEpochs = Annotated[
-    int | None, _option("Training in INT8. [default: two thirds of --epochs]", _TRAINING, "--qat-epochs")
-]
+QatEpochs = Annotated[int | None, _option("Training in INT8. [default: as --epochs]", _TRAINING, "--qat-epochs")]
 DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
 BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
 LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]
@@ -132,6 +134,7 @@ def _options(
     data: Data = None,
     target: TargetName = None,
     method: Method = None,
+    pattern: PatternName = None,
     macs: Macs = None,
     params: Params = None,
     sparsity: Sparsity = None,
@@ -186,6 +189,11 @@ def quiet() -> None:
 
     warnings.simplefilter("ignore")
     logging.disable(logging.ERROR)
+
+
+def tell(line: str) -> None:
+    """Say on stderr what the user must know before the work goes on."""
+    typer.echo(f"edgeprune: {line}.", err=True)
 
 
 def show(result: Result | None, folder: Path, json: bool) -> None:

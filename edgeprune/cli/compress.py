@@ -23,5 +23,5 @@ def compress(options: dict[str, Any], output: Path | None, json: bool) -> None:
     from edgeprune.pipeline.compress import compress as run
 
     with bar() as tick:
-        outcome = run(asked, folder, tick)
+        outcome = run(asked, folder, tick, ask.tell)
     ask.show(outcome.result, folder, json)

@@ -20,5 +20,5 @@ def prune(options: dict[str, Any], output: Path | None, json: bool) -> None:
     from edgeprune.pipeline.compress import prune as run
 
     with bar() as tick:
-        outcome = run(asked, folder, tick)
+        outcome = run(asked, folder, tick, ask.tell)
     ask.show_stages(outcome, folder, json)

@@ -46,8 +46,24 @@ def open_model(path: Path, threads: int | None = None, *, exact: bool = False, s
     Raises:
         EdgepruneError: ONNX Runtime is missing, or does not take the file.
     """
-    ort = _onnxruntime()
     threads = threads or physical_cores()
+    session = load_session(path, threads, exact=exact, simulate=simulate)
+    inputs, outputs = session.get_inputs(), session.get_outputs()
+    if len(inputs) != 1 or len(outputs) != 1:
+        raise EdgepruneError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed.")
+    runtime = f"ONNX Runtime {_onnxruntime().__version__} (CPU)"
+    return OrtRunner(session, inputs[0].name, outputs[0].name, runtime, threads, exact, simulate)
+
+
+def load_session(
+    path: Path, threads: int, *, exact: bool = False, simulate: bool = False, profile: str | None = None
+) -> Any:
+    """Load an ONNX file, as `open_model` does; `profile`: how the file of the runtime's own profiler begins.
+
+    Raises:
+        EdgepruneError: ONNX Runtime is missing, or does not take the file.
+    """
+    ort = _onnxruntime()
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
@@ -56,16 +72,14 @@ def open_model(path: Path, threads: int | None = None, *, exact: bool = False, s
         options.add_session_config_entry("session.x64quantprecision", "1")
     if simulate:
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = profile
     try:
-        session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+        return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # its exceptions share no class of their own
         reason = " ".join(str(error).split())
         raise EdgepruneError(f"{path}: ONNX Runtime {ort.__version__} does not take it ({reason}).") from error
-    inputs, outputs = session.get_inputs(), session.get_outputs()
-    if len(inputs) != 1 or len(outputs) != 1:
-        raise EdgepruneError(f"{path}: {len(inputs)} inputs and {len(outputs)} outputs; one of each is needed.")
-    runtime = f"ONNX Runtime {ort.__version__} (CPU)"
-    return OrtRunner(session, inputs[0].name, outputs[0].name, runtime, threads, exact, simulate)
 
 
 def _onnxruntime() -> Any:

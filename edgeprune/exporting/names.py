@@ -6,6 +6,9 @@ import re
 
 import onnx
 
+BETWEEN = ("DequantizeLinear", "QuantizeLinear", "Transpose")
+"""What may stand between a stored weight and its layer; behind anything else it is no weight but an activation."""
+
 
 def name_nodes(model: onnx.ModelProto) -> None:
     """Call a node with weights by its module's path (`layer1.0.conv1`), any other by the tensor it writes.
@@ -20,7 +23,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
         name = node.output[0]
         if node.op_type in ("Conv", "Gemm", "MatMul", "ConvTranspose") and len(node.input) > 1:
             weight = node.input[1]
-            while weight not in stored and weight in writer and writer[weight].input:
+            while weight in writer and writer[weight].op_type in BETWEEN:
                 weight = writer[weight].input[0]
             if weight in stored:
                 name = weight.removesuffix(".weight")

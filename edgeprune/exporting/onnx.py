@@ -5,9 +5,10 @@ from __future__ import annotations
 import onnx
 import torch
 
-from edgeprune.exporting.constants import store_constants
+from edgeprune.exporting.constants import make_scalars, store_constants
 from edgeprune.exporting.names import name_batch, name_nodes
 from edgeprune.exporting.pooling import pool_globally
+from edgeprune.exporting.transposed import name_transposed, transpose_codes
 from edgeprune.exporting.weights import quantize_weights
 from edgeprune.exporting.wiring import sweep
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
@@ -39,8 +40,11 @@ def to_onnx(traced: Traced, opset: int) -> onnx.ModelProto:
         )
     assert exported is not None
     model: onnx.ModelProto = exported.model_proto
-    for clean_up in (store_constants, pool_globally, quantize_weights, sweep, name_nodes):
+    for clean_up in (store_constants, pool_globally, quantize_weights, transpose_codes, sweep):
         clean_up(model)
+    make_scalars(model, traced.module.state_dict())
+    name_transposed(model, {n: p.detach().cpu().numpy() for n, p in traced.module.named_parameters()})
+    name_nodes(model)
     name_batch(model, BATCH)
     if opset < LOWEST_OPSET:
         model = onnx.version_converter.convert_version(model, opset)

@@ -7,8 +7,8 @@ import datetime
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -57,6 +57,8 @@ class Details:
     accuracy: float | None
     accuracy_se: float | None
     recipe: dict[str, Any]
+    pattern: str = "channel"
+    dense_layers: Mapping[str, str] = field(default_factory=dict)
 
 
 def write_bundle(folder: Path, model: onnx.ModelProto, details: Details, golden: NDArray[np.float32]) -> Bundle:

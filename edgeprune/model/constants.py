@@ -7,6 +7,9 @@ network is in evaluation mode, and nothing of the part depends on the input.
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import torch
 from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
@@ -26,7 +29,11 @@ def fold_constants(module: fx.GraphModule, parameters: bool = True) -> fx.GraphM
     that read a parameter, so that weights can still be filled in by name.
     """
     values = _constant_values(module, parameters)
-    roots = [n for n in values if n.op != "get_attr" and any(user not in values for user in n.users)]
+    roots = [
+        n
+        for n, value in values.items()
+        if n.op != "get_attr" and isinstance(value, Tensor) and any(user not in values for user in n.users)
+    ]
     sources = {node: _sources(node, values) for node in roots}
     names: set[str] = set()
     for node in roots:
@@ -65,12 +72,12 @@ def _give_each_its_own(module: fx.GraphModule) -> None:
             reader.replace_input_with(node, own)
 
 
-def _constant_values(module: fx.GraphModule, parameters: bool) -> dict[fx.Node, Tensor]:
-    """Values of the nodes that depend on no input and no chance; lists and numbers are left in the graph.
+def _constant_values(module: fx.GraphModule, parameters: bool) -> dict[fx.Node, Any]:
+    """Values of the nodes that depend on no input and no chance: tensors, and lists of them on the way to tensors.
 
     They are computed in the graph's order on shared memory, so that writes in place reach all that look at it.
     """
-    values: dict[fx.Node, Tensor] = {}
+    values: dict[fx.Node, Any] = {}
     trained = {name for name, _ in module.named_parameters()}
     for node in module.graph.nodes:
         if node.op == "get_attr":
@@ -79,13 +86,16 @@ def _constant_values(module: fx.GraphModule, parameters: bool) -> dict[fx.Node, 
                 values[node] = stored.detach()
         elif node.op == "call_function" and _is_fixed(node, values):
             value = _compute(node, values)
-            if isinstance(value, Tensor) and value.numel() <= _MOST_ELEMENTS:
+            parts = value if isinstance(value, (list, tuple)) else [value]
+            if all(isinstance(part, Tensor) and part.numel() <= _MOST_ELEMENTS for part in parts):
                 values[node] = value
     return values
 
 
-def _is_fixed(node: fx.Node, values: dict[fx.Node, Tensor]) -> bool:
+def _is_fixed(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
     target = node.target
+    if target is operator.getitem:
+        return node.args[0] in values
     if not isinstance(target, torch._ops.OpOverload) or torch.Tag.nondeterministic_seeded in target.tags:
         return False
     if name_of(node) in _CREATORS:  # they only ask their first argument for its type
@@ -95,7 +105,7 @@ def _is_fixed(node: fx.Node, values: dict[fx.Node, Tensor]) -> bool:
     return not writes_to_stored and all(source in values for source in node.all_input_nodes)
 
 
-def _compute(node: fx.Node, values: dict[fx.Node, Tensor]) -> object:
+def _compute(node: fx.Node, values: dict[fx.Node, Any]) -> object:
     assert callable(node.target)
     with torch.no_grad():
         if name_of(node) in _CREATORS and node.args[0] not in values:
@@ -106,7 +116,7 @@ def _compute(node: fx.Node, values: dict[fx.Node, Tensor]) -> object:
         return node.target(*args, **kwargs)
 
 
-def _sources(node: fx.Node, values: dict[fx.Node, Tensor]) -> list[str]:
+def _sources(node: fx.Node, values: dict[fx.Node, Any]) -> list[str]:
     """Names of the parameters and buffers that a constant is computed from."""
     open_, seen = [node], {node}
     while open_:

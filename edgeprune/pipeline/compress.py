@@ -10,11 +10,12 @@ from typing import Any
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size, starts_random
-from edgeprune.pipeline import deliver, steps
+from edgeprune.pipeline import deliver, masking, steps
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.search import search
 from edgeprune.pipeline.steps import Work
-from edgeprune.progress import Tick, silent
+from edgeprune.progress import Tell, Tick, silent, untold
+from edgeprune.spec.pattern import no_speed, parse_pattern
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.result import Result, Search
 from edgeprune.spec.target import load_target
@@ -29,33 +30,35 @@ class Outcome:
     search: Search | None = None
 
 
-def compress(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
+def compress(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
     """Run the whole chain in a run directory; what is done there already is not done again.
+
+    `tell` hears what the chosen pattern will not bring, before the work on it begins.
 
     Raises:
         EdgepruneError: anything that the user can mend.
     """
-    return _in_run(recipe, run, tick, lambda work: _deliver(work, *_quantized(work)))
+    return _in_run(recipe, run, tick, tell, lambda work: _deliver(work, *_quantized(work)))
 
 
-def prune(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
+def prune(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
     """Run the chain up to the pruned, fine-tuned network."""
 
     def go(work: Work) -> Outcome:
         pruned = _pruned(work)
         return Outcome(pruned.stages, None, pruned.search)
 
-    return _in_run(recipe, run, tick, go)
+    return _in_run(recipe, run, tick, tell, go)
 
 
-def quantize(recipe: Recipe, run: Path, tick: Tick = silent) -> Outcome:
+def quantize(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
     """Run the chain up to the network trained in INT8."""
 
     def go(work: Work) -> Outcome:
         pruned, final = _quantized(work)
         return Outcome(_unique([*pruned.stages, final]), None, pruned.search)
 
-    return _in_run(recipe, run, tick, go)
+    return _in_run(recipe, run, tick, tell, go)
 
 
 @dataclass(frozen=True)
@@ -71,6 +74,8 @@ class _Pruned:
 
 def _pruned(work: Work) -> _Pruned:
     dense = steps.dense(work)
+    if parse_pattern(work.recipe.pattern).masks:
+        return _masked(work, dense)
     scored = steps.curvature(work, dense)
     budget = work.recipe.budget
     tried: list[Stage] = []
@@ -82,9 +87,18 @@ def _pruned(work: Work) -> _Pruned:
     return _Pruned(_unique([dense, *([scored] if scored else []), *tried, cut, tuned]), dense, cut, tuned, found)
 
 
+def _masked(work: Work, dense: Stage) -> _Pruned:
+    if narrow := masking.too_narrow(work, dense):
+        work.tell(narrow)
+    scored = masking.curvature(work, dense)
+    cut = masking.prune(work, dense, scored)
+    tuned = steps.finetune(work, dense, cut)
+    return _Pruned(_unique([dense, *([scored] if scored else []), cut, tuned]), dense, cut, tuned, None)
+
+
 def _quantized(work: Work) -> tuple[_Pruned, Stage]:
     pruned = _pruned(work)
-    return pruned, steps.quantize(work, pruned.dense, pruned.tuned)
+    return pruned, steps.quantize(work, pruned.dense, pruned.cut, pruned.tuned)
 
 
 def _deliver(work: Work, pruned: _Pruned, final: Stage) -> Outcome:
@@ -106,13 +120,15 @@ def _unique(stages: list[Stage]) -> tuple[Stage, ...]:
     )
 
 
-def _in_run(recipe: Recipe, path: Path, tick: Tick, steps_of: Callable[[Work], Any]) -> Outcome:
+def _in_run(recipe: Recipe, path: Path, tick: Tick, tell: Tell, steps_of: Callable[[Work], Any]) -> Outcome:
     target = load_target(recipe.target)
+    if slow := no_speed(parse_pattern(recipe.pattern), target):
+        tell(slow)
     _check_source(recipe)
     size = recipe.source.image_size or default_image_size(recipe.source.model)
     data = load_data(recipe.source, size, recipe.seed, tick)
     with open_run(path, recipe) as run:
-        outcome: Outcome = steps_of(Work(run, data, target, tick))
+        outcome: Outcome = steps_of(Work(run, data, target, tick, tell))
         return outcome
 
 

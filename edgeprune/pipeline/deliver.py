@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import platform
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import onnx
@@ -13,6 +13,7 @@ import onnx
 from edgeprune.engine.ort import open_model as open_onnx
 from edgeprune.exporting.coverage import int8_share
 from edgeprune.exporting.lint import lint_tensorrt
+from edgeprune.exporting.patterns import check_patterns
 from edgeprune.exporting.write import Details, write_bundle
 from edgeprune.measure.latency import measure_interleaved
 from edgeprune.measure.match import host_target, mismatch
@@ -21,6 +22,8 @@ from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
+from edgeprune.pipeline.held import masks_of
+from edgeprune.pipeline.masking import notes as mask_notes
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, best_accuracy, network
 from edgeprune.report.figures import points
@@ -49,11 +52,18 @@ def export(work: Work, stages: Networks) -> Stage:
 
     def make(folder: Path) -> None:
         x, _ = sample(work.data.train, work.data.preprocessing, work.recipe.golden_images, work.recipe.seed)
+        masks, patterns = masks_of(stages.cut), {}
         for done, (name, stage) in enumerate(_three(stages)):
             work.tick("exporting", done, 3)
             quantized = name == "final" and int8
-            write_onnx(network(stage), folder / f"{name}.onnx", work.target, quantized, x)
+            model = write_onnx(network(stage), folder / f"{name}.onnx", work.target, quantized, x)
+            if masks is not None and name != "dense":
+                found = check_patterns(model, masks.arrays(), masks.pattern)
+                patterns[name] = {layer: asdict(row) for layer, row in found.items()}
         work.tick("exporting", 3, 3)
+        if masks is not None:
+            report = {**patterns, "ineligible": masks.ineligible}
+            (folder / "patterns.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
     return work.run.stage(
         "export", [opset, work.target.runtime, work.recipe.precision, work.recipe.golden_images], [*_all(stages)], make
@@ -142,7 +152,12 @@ def bundle(
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
     recipe = work.recipe
     budget = _budget(work, stages)
-    notes = [*_skipped(work), *_refused(stages), *_reached(work, budget), *_searched(stages, found), *figures["notes"]]
+    masks = masks_of(stages.cut)
+    if masks is None:
+        cut = [*_refused(stages), *_reached(work, budget), *_searched(stages, found)]
+    else:
+        cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
+    notes = [*_skipped(work), *cut, *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -151,6 +166,8 @@ def bundle(
             "model": recipe.source.model,
             "target": work.target.name,
             "method": recipe.method,
+            "pattern": recipe.pattern,
+            "dense_layers": masks.ineligible if masks is not None else {},
             "seed": recipe.seed,
             "precision": recipe.precision,
             **figures["rows"],
@@ -177,6 +194,8 @@ def bundle(
         int8_macs_measured_with=None if result.final.int8_macs_share is None else f"ONNX Runtime, {probe().processor}",
         accuracy=result.final.accuracy,
         accuracy_se=result.final.accuracy_se,
+        pattern=result.pattern,
+        dense_layers=result.dense_layers,
         recipe=recipe.model_dump(mode="json", by_alias=True),
     )
     write_bundle(work.run.path / BUNDLE, onnx.load(exported.path / "final.onnx"), details, x.numpy())

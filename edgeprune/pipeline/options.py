@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -16,7 +15,7 @@ from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "keep", "attention", "exact", "fp32", "latency_profile",
+    "target", "method", "pattern", "keep", "attention", "exact", "fp32", "latency_profile",
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
@@ -28,7 +27,6 @@ EXAMPLE: dict[str, Any] = {
         "dense_learning_rate": 0.02,
         "epochs": 5,
         "qat_epochs": 2,
-        "qat_learning_rate": 2e-4,
         "learning_rate": 0.01,
         "batch_size": 64,
     },
@@ -90,14 +88,14 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         options, "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate"
     )
     if options["epochs"] is not None and options["qat_epochs"] is None:
-        training["qat_epochs"] = math.ceil(options["epochs"] * 2 / 3)
+        training["qat_epochs"] = options["epochs"]
     content: dict[str, Any] = {
         "schema": 1,
         "source": {name: value for name, value in source.items() if value is not None},
         "training": training,
         "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
         "precision": "fp32" if options["fp32"] else "int8",
-        **_given(options, "method", "attention", "seed", "device"),
+        **_given(options, "method", "pattern", "attention", "seed", "device"),
     }
     if options["attention"] is not None and options["attention"] not in get_args(AttentionCut):
         known = ", ".join(get_args(AttentionCut))

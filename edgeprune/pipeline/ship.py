@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import onnx
@@ -13,6 +14,7 @@ from edgeprune.exporting.check import agreement
 from edgeprune.exporting.lint import lint_tensorrt
 from edgeprune.exporting.lower import to_onnxruntime, to_tensorrt
 from edgeprune.exporting.onnx import to_onnx
+from edgeprune.exporting.patterns import check_patterns
 from edgeprune.exporting.write import Details, write_bundle
 from edgeprune.model.count import macs, params
 from edgeprune.model.traced import Traced
@@ -20,6 +22,7 @@ from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import QUANTIZERS
 from edgeprune.spec.bundle import Bundle, Preprocessing
+from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.target import Target
 
 _LOWERINGS = {"onnxruntime": to_onnxruntime, "tensorrt": to_tensorrt}
@@ -59,6 +62,9 @@ class Shipping:
     labels: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    pattern: str = "channel"
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    """With a mask pattern: weight name -> bool, True where a weight stays; the file is held to it."""
 
 
 def ship(traced: Traced, x: Tensor, folder: Path, shipping: Shipping) -> Bundle:
@@ -71,6 +77,9 @@ def ship(traced: Traced, x: Tensor, folder: Path, shipping: Shipping) -> Bundle:
         model = write_onnx(network, partial, shipping.target, quantized, x)
     finally:
         partial.unlink(missing_ok=True)
+    if shipping.kept:
+        kept = {name: mask.cpu().numpy() for name, mask in shipping.kept.items()}
+        check_patterns(model, kept, parse_pattern(shipping.pattern))
     side = traced.input_shape[-1]
     details = Details(
         name=f"{folder.name}-{shipping.target.name}",
@@ -94,5 +103,6 @@ def ship(traced: Traced, x: Tensor, folder: Path, shipping: Shipping) -> Bundle:
         accuracy=None,
         accuracy_se=None,
         recipe={},
+        pattern=shipping.pattern,
     )
     return write_bundle(folder, model, details, x.detach().cpu().numpy())

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,8 @@ from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
 from edgeprune.pipeline.folder import RunFolder, Stage
 from edgeprune.pipeline.ground import check_reachable, choose_cuts, cutting, freezing, open_ground
-from edgeprune.progress import Tick
+from edgeprune.pipeline.held import after_step
+from edgeprune.progress import Tell, Tick, untold
 from edgeprune.pruning import certainty, hap
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
@@ -49,6 +50,7 @@ class Work:
     data: Data
     target: Target
     tick: Tick
+    tell: Tell = untold
 
     @property
     def recipe(self) -> Recipe:
@@ -181,7 +183,8 @@ def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epoch
         traced = work.load(pruned)
         reestimate(traced, _images(work, REESTIMATION_IMAGES))
         plan = _plan(work, label, epochs, work.recipe.training.learning_rate)
-        fitted = fit(traced, work.data, plan, work.load(before), work.tick, folder / "state.pt")
+        teacher, hold = work.load(before), after_step(pruned)
+        fitted = fit(traced, work.data, plan, teacher, work.tick, folder / "state.pt", after_step=hold)
         save(move(fitted.traced, CPU), folder / NETWORK)
         _write(folder / HISTORY, fitted.history)
 
@@ -195,7 +198,7 @@ def best_accuracy(stage: Stage) -> float:
     return float(max(row["val_accuracy"] for row in history))
 
 
-def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
+def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
     """Fold BatchNorm, place quantizers as the target's runtime wants them, and train with them in."""
     recipe, training, target = work.recipe, work.recipe.training, work.target
     if recipe.precision == "fp32":
@@ -209,9 +212,14 @@ def quantize(work: Work, before: Stage, tuned: Stage) -> Stage:
             target.weight_bits.value,
             _images(work, recipe.calibration_images),
         )
-        plan = _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate)
+        # BatchNorm is folded: relative to the weights, the layers' gradients now differ a hundredfold.
+        plan = replace(
+            _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate),
+            optimizer="adam",
+        )
         teacher = work.load(before)
-        fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe)
+        hold = after_step(pruned)
+        fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe, hold)
         save(freeze(move(fitted.traced, CPU)), folder / NETWORK)
         _write(folder / HISTORY, fitted.history)
 
@@ -228,6 +236,7 @@ def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
     training = work.recipe.training
     return Plan(
         name=name,
+        optimizer="sgd",
         epochs=epochs,
         batch_size=training.batch_size,
         learning_rate=learning_rate,

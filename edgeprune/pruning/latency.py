@@ -97,7 +97,7 @@ def scaled(estimate: Roofline, names: list[str], units: Counts, profile: Profile
     `names`: of the layers in the estimate's order; a weight that is used twice was measured under one name.
     """
     measured = {row.name: row.ms for row in profile.layers or ()}
-    if not set(names) <= set(measured):
+    if not set(names) <= {name for name, ms in measured.items() if ms > 0}:
         return None
     whole = estimate.layers(units)
     together = {name: float(whole[[other == name for other in names]].sum()) for name in names}

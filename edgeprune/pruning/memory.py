@@ -72,6 +72,8 @@ def activations(found: Provenance, groups: list[Group]) -> dict[str, tuple[float
     """The elements of every node's tensor at batch 1: those that always stay, and those per unit of each group."""
     index, sizes = label_index(groups), {}
     for name, labels in found.nodes.items():
+        if name not in found.shapes:  # several tensors at once, which are taken out one by one
+            continue
         whole = math.prod(found.shapes[name])
         each = whole / max(labels.numel(), 1)
         sizes[name] = (whole - each * float(index.count(labels).sum()), each * index.per_unit(labels))
@@ -93,7 +95,7 @@ def _places(graph: fx.Graph, found: Provenance) -> dict[fx.Node, fx.Node]:
     places: dict[fx.Node, fx.Node] = {}
     last: dict[fx.Node, int] = {}
     for node in graph.nodes:
-        if node.op == "get_attr" or node.name not in found.nodes:
+        if node.op == "get_attr" or node.name not in found.nodes or node.name not in found.shapes:
             continue
         place = node
         operands = [argument for argument in node.all_input_nodes if argument in places]

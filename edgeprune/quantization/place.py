@@ -4,6 +4,10 @@ A tensor has at most one quantizer and all its readers see the quantized values.
 values (`keeps.py`) get none: their scale is their input's, so that the zeros of an option-A shortcut are
 exact on codes. Weights get theirs in both tables; biases are rounded to the int32 codes that ONNX Runtime
 makes of them.
+
+The *residual stream* of a transformer (what linear layers over a sequence write, its sums, moves and means) stays float
+in both tables, as do softmax, LayerNorm and attention: only what those linear layers read, and their weights, is INT8.
+An INT8 sum per layer would round the stream dozens of times and spares no kernel: the matrix product writes floats.
 """
 
 from __future__ import annotations
@@ -64,20 +68,21 @@ def _for_onnxruntime(graph: fx.Graph) -> set[fx.Node]:
     | input of conv, linear | its codes are what the kernel reads |
     | output of conv, linear, after a ReLU that alone reads it | QLinearConv exists only with Q behind it |
     | inputs and output of add, mul, cat, average pooling, sigmoid | QLinearAdd and its like need both |
+    | output of a linear layer over a sequence | none: MatMulIntegerToFloat writes floats, the bias is added to them |
     | output of the network | none: QGemm can write floats, and a rounded logit helps nobody |
     | part of a cat that nothing else reads | none: the Q of the cat moves onto it, with one scale for all |
     """
     chosen: set[fx.Node] = set()
-    result = _result(graph)
+    result, stream = _result(graph), _residual_stream(graph)
     for node in graph.nodes:
-        if packet(node) not in WEIGHTED and not _has_kernel(node):
+        if packet(node) not in WEIGHTED and (node in stream or not _has_kernel(node)):
             continue
         chosen.update(source(tensor) for tensor in _tensors(node))
         end = _end(node)
-        if end is not result:
+        if end is not result and node not in stream:
             chosen.add(end)
     for node in graph.nodes:
-        if packet(node) == ATEN.cat and _has_kernel(node):
+        if packet(node) == ATEN.cat and node not in stream and _has_kernel(node):
             chosen.difference_update(part for part in _tensors(node) if [*part.users] == [node])
     return chosen
 
@@ -90,13 +95,15 @@ def _for_tensorrt(graph: fx.Graph) -> set[fx.Node]:
     | input of conv, linear | TensorRT pulls the Q into the kernel that writes the tensor |
     | output of conv before an add | none: conv, add and ReLU become one kernel that sums in float |
     | the other input of that add | INT8 is what the fused kernel reads it as |
+    | the residual stream of a transformer | none: see above |
     | outputs in general | none: TensorRT would have to honour each of them and fuse less |
     """
     chosen: set[fx.Node] = set()
+    stream = _residual_stream(graph)
     for node in graph.nodes:
         if packet(node) in WEIGHTED:
             chosen.add(source(_tensors(node)[0]))
-        elif packet(node) == ATEN.add and _has_kernel(node):
+        elif packet(node) == ATEN.add and node not in stream and _has_kernel(node):
             residual = _residual(node)
             if residual is not None:
                 chosen.add(source(residual))
@@ -114,7 +121,24 @@ def _has_kernel(node: fx.Node) -> bool:
         both = all(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in node.args[:2])
         plain = node.target in (ATEN.add.Tensor, ATEN.mul.Tensor) and node.kwargs.get("alpha") in (None, 1)
         return both and plain
+    if packet(node) == ATEN.cat:  # a class token beside the patches
+        return all(source(part).op != "get_attr" for part in _tensors(node))
     return True
+
+
+def _residual_stream(graph: fx.Graph) -> set[fx.Node]:
+    """Linear layers over a sequence, and the sums, products, moves and means of what they write."""
+    stream: set[fx.Node] = set()
+    for node in graph.nodes:
+        value = node.meta.get("val")
+        if packet(node) == ATEN.linear:
+            over_sequence = isinstance(value, torch.Tensor) and value.dim() > 2
+        else:
+            passes_on = packet(node) in WITH_KERNEL or keeps_scale(node)
+            over_sequence = passes_on and any(before in stream for before in node.all_input_nodes)
+        if over_sequence:
+            stream.add(node)
+    return stream
 
 
 def _tensors(node: fx.Node) -> list[fx.Node]:

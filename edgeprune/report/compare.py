@@ -50,9 +50,10 @@ def read_comparisons(paths: Sequence[Path]) -> list[Comparison]:
 def compare_result(result: Result) -> Comparison:
     """Lay out a run's dense, pruned and final network."""
     last = result.precision.upper()
+    how = result.method if result.pattern == "channel" else f"{result.method} {result.pattern}"
     stages = {"dense": result.dense, "pruned": result.pruned, last: result.final}
     return Comparison(
-        title=f"{result.model}, {result.method}, for {result.target} (seed {result.seed})",
+        title=f"{result.model}, {how}, for {result.target} (seed {result.seed})",
         rows=[_stats_row(label, stats, result.dense) for label, stats in stages.items()],
         notes=result.notes,
     )

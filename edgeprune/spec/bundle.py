@@ -78,6 +78,10 @@ class Manifest(Strict):
     int8_macs_measured_with: str | None
     accuracy: float | None
     accuracy_se: float | None
+    pattern: str = "channel"
+    """In which form weights were pruned (`spec.pattern`)."""
+    dense_layers: dict[str, str] = Field(default_factory=dict)
+    """With a mask pattern: the weights that it did not touch, and why."""
     recipe: dict[str, Any]
     files: dict[str, FileSum]
 

@@ -73,10 +73,10 @@ class GoldenResult(Strict):
 
 
 class LayerTime(Strict):
-    """Milliseconds per image of one layer, by its name in the network; what belongs to none is `other`."""
+    """Milliseconds per image of one node, which has its layer's name where it has weights."""
 
     name: str
-    ms: float = Field(gt=0)
+    ms: float = Field(ge=0)
 
 
 class Profile(Strict):
@@ -102,4 +102,4 @@ class Profile(Strict):
     accuracy_se: float | None
     recipe: dict[str, Any]
     layers: tuple[LayerTime, ...] | None = None
-    """None where the runtime tells only the whole."""
+    """They add up to the median call; None where the runtime tells only the whole."""

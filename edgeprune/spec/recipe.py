@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
 MethodName = Literal["hap", "magnitude"]
@@ -27,7 +28,7 @@ class Budget(Strict):
     params: float | None = Field(default=None, gt=0, lt=1)
     """Share of the parameters that may stay."""
     sparsity: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the channels that must go."""
+    """Share of the channels that must go; with a mask pattern, of the weights that it may take."""
     size_mb: float | None = Field(default=None, gt=0)
     """1e6 bytes of weights in the precision that ships."""
     memory_mb: float | None = Field(default=None, gt=0)
@@ -98,16 +99,16 @@ class Source(Strict):
 
 
 class Training(Strict):
-    """The fine-tunings: SGD with Nesterov momentum, cosine decay, distillation from the dense network."""
+    """The trainings: SGD with Nesterov momentum, in INT8 Adam; cosine decay; the dense network teaches the others."""
 
     epochs: int = Field(default=3, ge=0)
-    qat_epochs: int = Field(default=2, ge=0)
+    qat_epochs: int = Field(default=3, ge=0)
     dense_epochs: int = Field(default=0, ge=0)
     """Epochs of training the dense network first; 0 where it comes trained."""
     dense_learning_rate: float = Field(default=0.05, gt=0)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.02, gt=0)
-    qat_learning_rate: float = Field(default=5e-4, gt=0)
+    qat_learning_rate: float = Field(default=2e-4, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     distill: float = Field(default=0.7, ge=0, le=1)
@@ -134,6 +135,8 @@ class Recipe(Strict):
     source: Source
     target: str
     method: MethodName = "hap"
+    pattern: str = "channel"
+    """In which form weights go: see `spec.pattern`. A mask pattern's budget is a sparsity; N:M says it by itself."""
     budget: Budget = Budget(macs=0.5)
     search: Search = Search()
     latency_profile: str | None = None
@@ -155,6 +158,27 @@ class Recipe(Strict):
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the compressing itself runs."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _zeros(cls, content: Any) -> Any:
+        """With a mask pattern, write down the share of zeros that it makes."""
+        if not isinstance(content, dict) or not isinstance(content.get("pattern"), str):
+            return content
+        pattern = parse_pattern(content["pattern"])
+        if not pattern.masks:
+            return content
+        budget = Budget.model_validate(content["budget"]) if "budget" in content else None
+        asked = budget.model_dump(exclude_none=True) if budget is not None else {}
+        return content | {"budget": {"sparsity": zeros_asked(pattern, asked)}}
+
+    @model_validator(mode="after")
+    def _channels_only(self) -> Recipe:
+        pattern = parse_pattern(self.pattern)
+        if pattern.masks:
+            others = {"layers": bool(self.layers), "exact": self.exact, "attention": self.attention != "dims"}
+            check_alone(pattern, others)
+        return self
 
     @model_validator(mode="after")
     def _pair(self) -> Recipe:

@@ -56,6 +56,10 @@ class Result(Strict):
     model: str
     target: str
     method: str
+    pattern: str = "channel"
+    """In which form weights were pruned (`spec.pattern`)."""
+    dense_layers: dict[str, str] = Field(default_factory=dict)
+    """With a mask pattern: the weights that it did not touch, and why."""
     seed: int
     precision: Literal["int8", "fp32"] = "int8"
     """Of the final network."""

@@ -36,8 +36,12 @@ def parse(kind: type[S], data: dict[str, Any], where: str) -> S:
         return kind.model_validate(data)
     except ValidationError as error:
         first = error.errors()[0]
-        field = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise EdgepruneError(f"{where}: {field}: {first['msg']}. Correct it and try again.") from None
+        field = ".".join(str(part) for part in first["loc"])
+        given = f" = {first['input']!r}" if isinstance(first["input"], str | float | int) else ""
+        place = f"{where}: {field}{given}" if field else where
+        raise EdgepruneError(
+            f"{place}: {first['msg'].removeprefix('Value error, ')}. Correct it and try again."
+        ) from None
 
 
 def read_toml(kind: type[S], path: Path) -> S:

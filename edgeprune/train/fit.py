@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeAlias
 
 import torch
 from torch import Tensor, fx
@@ -18,15 +19,17 @@ from edgeprune.model.evaluate import accuracy
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick
 from edgeprune.train.checkpoint import State, read_state, write_state
+from edgeprune.train.hold import AfterStep
 from edgeprune.train.loss import distillation
 from edgeprune.train.modes import set_training
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train. `name` labels the progress."""
+    """How to train. `name` labels the progress; `momentum` is SGD's, Adam has its usual ones."""
 
     name: str
+    optimizer: Literal["sgd", "adam"]
     epochs: int
     batch_size: int
     learning_rate: float
@@ -46,6 +49,24 @@ class Fitted:
     history: list[dict[str, float]]
 
 
+Groups: TypeAlias = list[dict[str, object]]
+
+
+def _sgd(groups: Groups, plan: Plan) -> torch.optim.Optimizer:
+    return torch.optim.SGD(groups, lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0)
+
+
+def _adam(groups: Groups, plan: Plan) -> torch.optim.Optimizer:
+    """Adam with decoupled weight decay (Kingma & Ba 2015, arXiv 1412.6980; Loshchilov & Hutter 2019, 1711.05101).
+
+    For networks without BatchNorm: nothing there keeps the gradients of layers in proportion to their weights.
+    """
+    return torch.optim.AdamW(groups, lr=plan.learning_rate)
+
+
+OPTIMIZERS = {"sgd": _sgd, "adam": _adam}
+
+
 def fit(
     student: Traced,
     data: Data,
@@ -54,21 +75,20 @@ def fit(
     tick: Tick,
     checkpoint: Path | None = None,
     mode: Callable[[fx.GraphModule, bool], None] = set_training,
+    after_step: AfterStep | None = None,
 ) -> Fitted:
-    """Train in place with SGD, Nesterov momentum and cosine decay, and return the best epoch's network.
+    """Train in place with cosine decay, and return the best epoch's network.
 
     The network as it comes competes too (epoch 0), so training never makes the validation accuracy worse. Data order
     and augmentation follow from the seed and the epoch alone: an interrupted training ends with the same weights.
-    `mode` puts the graph into training or evaluation mode.
+    `mode` puts the graph into training or evaluation mode; `after_step` is called after each step of the optimizer.
 
     Raises:
         EdgepruneError: the loss is not finite.
     """
     module = student.module
     frozen = teacher.module if teacher is not None else None
-    optimizer = torch.optim.SGD(
-        _decayed(module, plan.weight_decay), lr=plan.learning_rate, momentum=plan.momentum, nesterov=plan.momentum > 0
-    )
+    optimizer = OPTIMIZERS[plan.optimizer](_decayed(module, plan.weight_decay), plan)
     steps = max(1, math.ceil(len(data.train.labels) / plan.batch_size))
     mode(module, False)
     state = read_state(checkpoint) if checkpoint is not None else None
@@ -83,7 +103,7 @@ def fit(
         with torch.random.fork_rng():
             # Dropout draws from the global generator: its state must follow from the seed and the epoch too.
             torch.manual_seed(plan.seed * 1_000_003 + epoch)
-            mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, tick)
+            mean = _epoch(module, frozen, data, plan, epoch, steps, optimizer, tick, after_step)
         mode(module, False)
         found = accuracy(module, data.val, data.preprocessing).value
         state.history.append({"epoch": epoch + 1, "loss": mean, "val_accuracy": found})
@@ -105,6 +125,7 @@ def _epoch(
     steps: int,
     optimizer: torch.optim.Optimizer,
     tick: Tick,
+    after_step: AfterStep | None,
 ) -> float:
     """One pass over the training images; returns the mean loss."""
     total, device = 0.0, next(module.parameters()).device
@@ -123,6 +144,8 @@ def _epoch(
         for group in optimizer.param_groups:
             group["lr"] = _cosine(plan.learning_rate, epoch * steps + step, plan.epochs * steps)
         optimizer.step()
+        if after_step is not None:
+            after_step(module, optimizer)
         total += value
         tick(plan.name, epoch * steps + step + 1, plan.epochs * steps)
     return total / max(steps, 1)
@@ -140,7 +163,7 @@ def _opinion(teacher: fx.GraphModule | None, x: Tensor) -> Tensor | None:
         return teacher(x)  # type: ignore[no-any-return]
 
 
-def _decayed(module: fx.GraphModule, weight_decay: float) -> list[dict[str, object]]:
+def _decayed(module: fx.GraphModule, weight_decay: float) -> Groups:
     """Weight decay on weights only: BatchNorm's and biases have nothing to gain from it."""
     weights = [p for p in module.parameters() if p.dim() > 1]
     others = [p for p in module.parameters() if p.dim() <= 1]

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
-from torch import fx
+import torch
+from torch import Tensor, fx
 
 from edgeprune.model.traced import Traced, save
+from edgeprune.train.hold import holding
 from edgeprune.train.modes import set_training
 
 
@@ -18,11 +21,15 @@ class Network(fx.GraphModule):
     """
 
     input_shape: tuple[int, ...]
+    pattern: str
+    """In which form weights were pruned."""
+    kept: dict[str, Tensor]
+    """With a mask pattern: weight name -> bool of its shape, True where it stays."""
 
     @classmethod
-    def of(cls, traced: Traced) -> Network:
+    def of(cls, traced: Traced, pattern: str = "channel", kept: Mapping[str, Tensor] | None = None) -> Network:
         network = cls(traced.module, traced.module.graph)
-        network.input_shape = traced.input_shape
+        network.input_shape, network.pattern, network.kept = traced.input_shape, pattern, dict(kept or {})
         network.train(False)
         return network
 
@@ -33,6 +40,11 @@ class Network(fx.GraphModule):
     @property
     def traced(self) -> Traced:
         return Traced(self, self.input_shape)
+
+    def hold(self, optimizer: torch.optim.Optimizer) -> None:
+        """Keep masked weights, and their momentum, at zero after every step of an optimizer; call it once."""
+        step = holding(self.kept)
+        optimizer.register_step_post_hook(lambda stepped, _args, _kwargs: step(self, stepped))
 
     def save(self, path: str | Path) -> None:
         """Write a `.pt2`, in eval mode."""

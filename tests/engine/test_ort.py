@@ -12,6 +12,7 @@ import pytest
 
 from edgeprune.engine.cores import physical_cores
 from edgeprune.engine.ort import open_model
+from edgeprune.engine.ort_layers import APPENDED, layer_times
 from edgeprune.engine.runner import open_runner
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.probe import probe
@@ -144,3 +145,18 @@ def test_one_input_and_one_output(tmp_path):
     onnx.save(model, str(tmp_path / "m.onnx"))
     with pytest.raises(EdgepruneError, match="2 inputs"):
         open_model(tmp_path / "m.onnx")
+
+
+def test_layer_times_name_the_layers_and_add_up_to_the_call(tmp_path: Path) -> None:
+    path = quantized_linear(tmp_path / "linear.onnx", np.int8)
+    x = np.ones((4, 64), np.float32)
+    times = layer_times(path, x, 30, 1)
+    assert "between nodes" in times
+    assert all(ms >= 0 for ms in times.values())
+    assert sum(times.values()) > 0
+    assert not list(Path.cwd().glob("profile*.json"))
+
+
+@pytest.mark.parametrize("made", ["layer1.0.conv1_token_12", "layer1.0.conv1_nchwc", "layer1.0.conv1_quant_token_3"])
+def test_what_the_runtime_appends_to_a_name_goes(made: str) -> None:
+    assert APPENDED.sub("", made) == "layer1.0.conv1"

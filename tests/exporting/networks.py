@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from edgeprune.exporting.lower import to_onnxruntime
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.exporting.session import open_session
+from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.traced import Traced, trace
 from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.freeze import freeze
@@ -83,13 +84,26 @@ class Tokens(nn.Module):
         return self.head(torch.relu(self.mix(x)).mean(1))
 
 
-OWN: dict[str, Callable[[], nn.Module]] = {kind.__name__: kind for kind in (Clipped, PoolFirst, Dead, Tokens)}
+class Transformer(VisionTransformer):
+    """Attention and LayerNorm in float between linear layers in INT8; no two parameters are equal."""
+
+    def __init__(self) -> None:
+        super().__init__(4, 2, 32, 4, 5, 3, image_size=12)
+        for parameter in self.parameters():
+            if parameter.dim() != 2:
+                nn.init.normal_(parameter, mean=float(parameter.mean().detach()), std=0.1)
+
+
+OWN: dict[str, Callable[[], nn.Module]] = {
+    kind.__name__: kind for kind in (Clipped, PoolFirst, Dead, Tokens, Transformer)
+}
 EVERY = [*zoo.ZOO, *OWN]
+TENSORRT = ("Residual", "OptionA", "Depthwise", "Concat", "Shared", "PoolFirst", "Dead", "Tokens", "Transformer")
 # What the styles share is shown on the first; the others run where they differ.
 CASES: list[tuple[str, Style]] = [
     *((name, STYLES[0]) for name in EVERY),
     *((name, STYLES[1]) for name in ("OptionA", "Concat", "Clipped", "Gate")),
-    *((name, STYLES[2]) for name in ("Residual", "OptionA", "Depthwise", "Concat", "Shared", "PoolFirst", "Dead")),
+    *((name, STYLES[2]) for name in TENSORRT),
 ]
 
 

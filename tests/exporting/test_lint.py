@@ -20,7 +20,9 @@ def _clean() -> onnx.ModelProto:
     return to_tensorrt(exported("Residual", STYLES[2]))
 
 
-@pytest.mark.parametrize("name", ["Residual", "OptionA", "Depthwise", "Plain", "Dead", "PoolFirst", "Shared"])
+@pytest.mark.parametrize(
+    "name", ["Residual", "OptionA", "Depthwise", "Plain", "Dead", "PoolFirst", "Shared", "Transformer"]
+)
 def test_graphs_placed_for_tensorrt_are_clean(name: str) -> None:
     assert lint_tensorrt(to_tensorrt(exported(name, STYLES[2])), 4, HIGHEST) == []
 

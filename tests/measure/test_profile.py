@@ -35,10 +35,12 @@ def test_a_sound_bundle_is_measured(make_bundle, sha256, tmp_path):
     assert profile.latency_ms.minimum <= profile.latency_ms.p50 <= profile.latency_ms.p90
     assert 0 < profile.memory.added_resident_bytes < profile.memory.peak_resident_bytes
     assert profile.memory.model_bytes == (bundle / "model.onnx").stat().st_size
+    assert sum(row.ms for row in profile.layers) == pytest.approx(profile.latency_ms.p50 / 2)
     assert not profile.power.measured
     assert profile.power.reason
     assert {label for label, _ in seen} == {
         "checking the bundle",
+        "timing layers",
         "warming up",
         "timing calls",
         "measuring memory",

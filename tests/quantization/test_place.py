@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.traced import trace
 from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.keeps import packet
@@ -64,3 +65,33 @@ def test_signs() -> None:
     assert not signs["x"]
     assert not signs["conv2d"]
     assert not signs["linear"]
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "tensorrt"])
+def test_of_a_transformer_only_what_linear_layers_read_is_quantized(runtime: Runtime) -> None:
+    graph = trace(VisionTransformer(4, 2, 32, 4, 5, 3, image_size=12), zoo.SHAPE).module.graph
+    placement = place(graph, runtime)
+    layer = ["layer_norm", "scaled_dot_product_attention", "layer_norm", "gelu"]
+    # ONNX Runtime's convolution writes codes too.
+    patches = ["conv2d"] if runtime == "onnxruntime" else []
+    assert _kinds(placement) == ["placeholder", *patches, *layer, *layer, "layer_norm"]
+    assert len(placement.weights) == 2 * 4 + 2
+
+
+@pytest.mark.parametrize("runtime", ["onnxruntime", "tensorrt"])
+def test_a_sum_behind_a_convolution_is_quantized_also_in_a_network_with_tokens(runtime: Runtime) -> None:
+    class Hybrid(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = torch.nn.Conv2d(3, 8, 1), torch.nn.Conv2d(8, 8, 1)
+            self.mix, self.head = torch.nn.Linear(8, 8), torch.nn.Linear(8, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            x = self.a(x).relu()
+            x = (self.b(x) + x).relu().flatten(2).transpose(1, 2)
+            x = x + self.mix(x)
+            return self.head(x.mean(1))
+
+    kinds = _kinds(place(trace(Hybrid(), zoo.SHAPE).module.graph, runtime))
+    both = ["placeholder", "relu", *(["conv2d"] if runtime == "onnxruntime" else []), "relu", "mean"]
+    assert kinds == both

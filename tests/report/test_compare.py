@@ -21,6 +21,12 @@ def test_the_last_network_is_named_by_its_precision(result):
     assert compare_result(result.model_copy(update={"precision": "fp32"})).rows[-1].label == "FP32"
 
 
+def test_a_mask_pattern_stands_beside_the_method(result):
+    assert compare_result(result).title == "resnet20, hap, for cpu-x86-avx2 (seed 0)"
+    masked = result.model_copy(update={"pattern": "2:4"})
+    assert compare_result(masked).title == "resnet20, hap 2:4, for cpu-x86-avx2 (seed 0)"
+
+
 def test_profiles_of_one_machine_are_compared(make_profile):
     found = compare_profiles([make_profile(2.0), make_profile(0.5)])
     assert [row.speed_up for row in found.rows] == [1.0, 4.0]

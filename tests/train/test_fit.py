@@ -34,6 +34,7 @@ def _data() -> Data:
 def _plan(**changes: object) -> Plan:
     settings = {
         "name": "test",
+        "optimizer": "sgd",
         "epochs": 3,
         "batch_size": 20,
         "learning_rate": 0.05,
@@ -51,16 +52,18 @@ def _student() -> Traced:
     return trace(build("Residual"), SHAPE)
 
 
-def test_training_learns_and_reports_every_epoch() -> None:
-    fitted = fit(_student(), _data(), _plan(epochs=6), None, silent)
+@pytest.mark.parametrize(("optimizer", "rate"), [("sgd", 0.05), ("adam", 0.01)])
+def test_training_learns_and_reports_every_epoch(optimizer: str, rate: float) -> None:
+    fitted = fit(_student(), _data(), _plan(epochs=6, optimizer=optimizer, learning_rate=rate), None, silent)
     assert [row["epoch"] for row in fitted.history] == list(range(7))
     assert fitted.history[-1]["loss"] < fitted.history[1]["loss"]
     assert max(row["val_accuracy"] for row in fitted.history) > fitted.history[0]["val_accuracy"]
 
 
-def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> None:
-    teacher, data = _student(), _data()
-    whole = fit(_student(), data, _plan(), teacher, silent).traced.module.state_dict()
+@pytest.mark.parametrize("optimizer", ["sgd", "adam"])
+def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path, optimizer: str) -> None:
+    teacher, data, plan = _student(), _data(), _plan(optimizer=optimizer)
+    whole = fit(_student(), data, plan, teacher, silent).traced.module.state_dict()
 
     class Killed(Exception):
         pass
@@ -70,8 +73,8 @@ def test_an_interrupted_training_ends_with_the_same_weights(tmp_path: Path) -> N
             raise Killed
 
     with pytest.raises(Killed):
-        fit(_student(), data, _plan(), teacher, killed_in_the_second_epoch, tmp_path / "state.pt")
-    resumed = fit(_student(), data, _plan(), teacher, silent, tmp_path / "state.pt").traced.module.state_dict()
+        fit(_student(), data, plan, teacher, killed_in_the_second_epoch, tmp_path / "state.pt")
+    resumed = fit(_student(), data, plan, teacher, silent, tmp_path / "state.pt").traced.module.state_dict()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
 
 

@@ -9,7 +9,9 @@ from functools import partial
 from torch import nn
 
 from edgeprune.model.networks.cifar_resnet import CifarResNet
+from edgeprune.model.networks.mobilenet import MobileNetV2
 from edgeprune.model.networks.resnet import BasicBlock, Bottleneck, ResNet
+from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.networks.wide_resnet import WideResNet
 
 
@@ -29,4 +31,7 @@ NETWORKS: dict[str, Network] = {
     "wrn-28-8": Network(partial(WideResNet, 4, 8), 32, 10),
     "resnet18": Network(partial(ResNet, BasicBlock, (2, 2, 2, 2)), 224, 1000),
     "resnet50": Network(partial(ResNet, Bottleneck, (3, 4, 6, 3)), 224, 1000),
+    "mobilenet_v2": Network(MobileNetV2, 224, 1000),
+    "vit_b_16": Network(partial(VisionTransformer, 16, 12, 768, 12), 224, 1000),
+    "vit_l_16": Network(partial(VisionTransformer, 16, 24, 1024, 16), 224, 1000),
 }
