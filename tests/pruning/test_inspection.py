@@ -80,7 +80,7 @@ def test_a_target_brings_its_multiple_and_its_milliseconds() -> None:
     assert there.whole["latency_ms"] > there.smallest["latency_ms"] > 0
     assert there.latency_from is not None
     here = edgeprune.inspect(module, (torch.randn(2, *SHAPE),), target="cpu-x86-vnni")
-    assert here.channel_multiple == load_target("cpu-x86-vnni").channel_multiple.value == 16
+    assert here.channel_multiple == load_target("cpu-x86-vnni").channel_multiple.value
     assert "latency_ms" not in here.whole
     with pytest.raises(dataclasses.FrozenInstanceError):
         here.macs = 1
