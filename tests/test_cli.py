@@ -255,8 +255,8 @@ BAD: dict[str, tuple[Prepare, str]] = {
     "built-in without weights": (lambda: ("resnet20", "--data", "data.npz"), r"--weights FILE, or --dense-epochs"),
     "MODEL without --data": (lambda: ("net.py:build",), r"--data is missing"),
     "--data without MODEL": (lambda: ("--data", "data.npz"), r"MODEL is missing"),
-    "budget beyond 1": (_with("--macs", "50"), r"budget\.macs: Input should be less than 1"),
-    "budget that is no size": (_with("--size-mb", "0"), r"budget\.size_mb: Input should be greater than 0"),
+    "budget beyond 1": (_with("--macs", "50"), r"budget\.macs = 50\.0: Input should be less than 1"),
+    "budget that is no size": (_with("--size-mb", "0"), r"budget\.size_mb = 0\.0: Input should be greater than 0"),
     "drop beside a budget": (
         _with("--max-drop", "0.01", "--macs", "0.5"), r"max_drop searches the budget itself; macs cannot be given"
     ),

@@ -41,6 +41,7 @@ def choose(
     if level is None:
         level = solve(table, bounds)
     kept = table.counts(level)
+    assert holds(bounds, kept), "the narrowest network was checked against the budget"
     units: set[int] = set()
     for group, count in zip(groups, kept, strict=True):
         order = scores.value[group.name].argsort(stable=True).tolist()

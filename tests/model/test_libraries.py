@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.load import default_image_size, open_model
+from edgeprune.model.load import default_image_size, open_model, starts_random
 from edgeprune.spec.recipe import Source
 
 
@@ -96,6 +96,11 @@ def test_torchvision_networks_take_classes_and_size() -> None:
     assert outputs("torchvision:convs", 7, 3, 24) == (3, 7)
     assert outputs("torchvision:vit_x", 7, 3, 24) == (3, 7)
     assert "3 channels, the data have 1" in refusal("torchvision:convs", channels=1)
+
+
+def test_libraries_give_untrained_networks_as_the_built_in_ones_do() -> None:
+    assert [starts_random(name) for name in ("timm:convs", "torchvision:vit_x", "resnet20")] == [True] * 3
+    assert not any(starts_random(name) for name in ("net.py:build", "net.pt2", "torchvision.models:resnet18"))
 
 
 @pytest.mark.usefixtures("timm")
