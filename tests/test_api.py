@@ -92,7 +92,7 @@ def test_bad_arguments_are_one_line() -> None:
         ({"size_mb": 1e-4, "macs": 0.9}, r"--size-mb 0\.0001 cannot be met: 0\.00\d+ is the least"),
         ({"latency_ms": 1.0}, "latency_ms needs a target"),
         ({"latency_ms": 1.0, "target": "cpu-x86-avx2"}, "states no int8_tops_dense and bandwidth_gb_s"),
-        ({"layers": ({"pattern": "aa"},)}, "layers:.*says nothing"),
+        ({"layers": ({"pattern": "aa"},)}, "layers: says nothing"),
         ({"layers": ({"pattern": "heid", "keep": True},)}, "layers 'heid' matches no layer. Near it: head"),
         ({"macs": 1.5}, "between 0 and 1"),
         ({"method": "best"}, "unknown method 'best'"),

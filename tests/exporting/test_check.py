@@ -12,7 +12,14 @@ from edgeprune.exporting.check import INT8_LIMIT, agreement, network_parameters,
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.exporting.session import sums_in_32_bits
 from edgeprune.model.count import params
+from edgeprune.model.traced import Traced
 from tests.exporting.networks import CASES, OPSET, Style, folded, frozen, images, lowered
+
+
+def _counts_alike(traced: Traced) -> bool:
+    """Whether no two parameters are equal, which a file counts once, and no buffer counts beside them."""
+    different = {parameter.detach().numpy().tobytes() for parameter in traced.module.parameters()}
+    return len(different) == len([*traced.module.parameters()]) and not [*traced.module.buffers()]
 
 
 @pytest.mark.parametrize(("name", "style"), CASES, ids=str)
@@ -23,7 +30,8 @@ def test_what_ships_agrees_with_what_was_trained(name: str, style: Style, tmp_pa
     assert found.worst < 0.2 * INT8_LIMIT
     assert found.same_class == 1.0
     assert stored_parameters(lowered(name, style)) <= network_parameters(frozen(name, style))
-    if name != "Shared":  # whose one bias is rounded in two units
+    # The one bias of Shared is rounded in two units; that of ModuleAttention is three, two of them zero.
+    if name not in ("Shared", "ModuleAttention") and _counts_alike(folded(name)):
         assert stored_parameters(lowered(name, style)) == params(folded(name))
 
 
