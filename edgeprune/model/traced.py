@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.constants import fold_constants
+from edgeprune.model.constants import drop_unread, fold_constants
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.functional import functionalise
 from edgeprune.model.inline import inline_regions
@@ -74,7 +74,9 @@ def _trace_in_eval(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
         raise EdgepruneError(
             f"the model returns {type(output).__name__}, not one tensor. Wrap it so that it returns the logits."
         )
-    traced = Traced(fold_constants(_graph(_export(module, example))), input_shape)
+    graph = fold_constants(_graph(_export(module, example)))
+    drop_unread(graph, {name for name, _ in graph.named_parameters()})  # heads that only training would use
+    traced = Traced(graph, input_shape)
     _check_same(module, traced)
     return traced
 

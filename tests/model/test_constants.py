@@ -41,6 +41,22 @@ class _Mixed(nn.Module):
         return (x * (self.weight.exp() / 2) + self.place + x.mean()).flatten(1)
 
 
+class _Spare(nn.Module):
+    """A second head that evaluation does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.spare = nn.Linear(3, 2), nn.Linear(3, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.mean((2, 3))
+        return self.head(x) + self.spare(x) if self.training else self.head(x)
+
+
+def test_parameters_that_evaluation_does_not_read_are_left_out() -> None:
+    assert dict(trace(_Spare(), SHAPE).module.named_parameters()).keys() == {"head.weight", "head.bias"}
+
+
 def _operators(module: torch.fx.GraphModule) -> set[str]:
     return {str(node.target).split(".")[1] for node in module.graph.nodes if node.op == "call_function"}
 
