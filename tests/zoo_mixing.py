@@ -248,6 +248,7 @@ class SplitAttention(nn.Module):
         self.a, self.down, self.up = _conv(3, 32, groups=1), nn.Conv2d(16, 8, 1), nn.Conv2d(8, 32, 1)
         self.b, self.c, self.d = _conv(8, 8), _conv(16, 12), _conv(6, 8)
         self.register_buffer("pick", torch.tensor([7, 0, 3, 3, 11, 5]))
+        self.register_buffer("blur", torch.rand(8, 1, 3, 3))
         self.head = nn.Linear(8, 5)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -258,7 +259,8 @@ class SplitAttention(nn.Module):
         left, right = x.chunk(2, 1)
         x = torch.cat([left, self.b(right)], 1).view(b, 2, 8, *x.shape[2:]).transpose(1, 2).flatten(1, 2)
         x = torch.roll(self.c(x), (2, 1), (1, 2)).flip(1)
-        return self.head(self.d(x[:, self.pick]).mean((2, 3)))
+        x = functional.conv2d(self.d(x[:, self.pick]), self.blur, padding=1, groups=8)
+        return self.head(x.mean((2, 3)))
 
 
 class WholeGroups(nn.Module):

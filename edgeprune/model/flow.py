@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 
 from edgeprune.model.attributes import attribute
 from edgeprune.model.labels import FROZEN, Labels, channel_axes, collapse
@@ -107,13 +107,18 @@ class Flow:
     def outputs(self, weight: fx.Node, axis: int, count: int) -> Tensor:
         """Labels of a layer's output channels: minted at the weight's first use."""
         name = str(weight.target)
-        self.weights[name] = axis
+        self.note_layer(weight, axis)
         known = self.axes.get(name, {}).get(axis)
         if known is not None and known.numel() == count:
             return known
         fresh = self.labels.fresh(count)
         self.minted.append(fresh)
         return fresh
+
+    def note_layer(self, weight: fx.Node, axis: int) -> None:
+        """Say that a weight has its output channels on an axis; a kernel that is no parameter has none to choose."""
+        if isinstance(self.tensor(str(weight.target)), nn.Parameter):
+            self.weights[str(weight.target)] = axis
 
     def channels(self, labels: Tensor, axis: int = 1) -> Tensor:
         """Tie what lies at one index of an axis into one label per index."""

@@ -25,7 +25,7 @@ def convolution(flow: Flow, node: fx.Node) -> Any:
     elif transposed:
         outgoing = _grouped_transposed(flow, weight, incoming, groups)
     elif kernel[1] == 1:  # depthwise: output channel o is input channel o // multiplier
-        flow.weights[str(weight.target)] = 0
+        flow.note_layer(weight, 0)
         outgoing = flow.bind(weight, 0, incoming.repeat_interleave(kernel[0] // groups))
     else:
         outgoing = _grouped(flow, weight, incoming, groups)
@@ -53,7 +53,7 @@ def _grouped_transposed(flow: Flow, weight: fx.Node, incoming: Tensor, groups: i
     per_group = flow.tensor(str(weight.target)).shape[1]
     one = flow.labels.tie(incoming.view(groups, -1))
     if per_group == 1 and groups == len(incoming):
-        flow.weights[str(weight.target)] = 0
+        flow.note_layer(weight, 0)
     flow.bind(weight, 0, incoming)
     return one.repeat_interleave(per_group)
 
