@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor, fx
 
+from edgeprune.model.attributes import attribute
 from edgeprune.model.count import Layer, layers
 from edgeprune.model.groups import Group
 from edgeprune.model.labels import FROZEN
@@ -30,7 +31,7 @@ class Cost:
     parameters: Products
     """One row per parameter, in the module's order."""
     uses: Products
-    """Multiply-adds, one row per use of a layer's weight, in the order of `own_layers`."""
+    """Multiply-adds, one row per use of a layer's weight, in the order of `count.layers`."""
     latency_from: str | None = None
     """What the milliseconds come from, in words; None where there are none."""
 
@@ -47,16 +48,17 @@ class Cost:
 
 def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     """Build the cost model of a network's multiply-adds, parameters and channels."""
-    rows: dict[str, Row] = {
-        name: (dict(enumerate(parameter.shape)), {}) for name, parameter in traced.module.named_parameters()
-    }
+    used, index = layers(traced, found.shapes), label_index(groups)
+    parameters = dict(traced.module.named_parameters())
+    # A layer may also contract a buffer, which counts for its multiply-adds alone.
+    tensors = parameters | {each.weight: attribute(traced.module, each.weight) for each in used}
+    rows: dict[str, Row] = {name: (dict(enumerate(tensor.shape)), {}) for name, tensor in tensors.items()}
     for g, group in enumerate(groups):
         for name, axis in group.places:
-            if name in rows:  # buffers cost nothing
+            if name in rows:
                 rows[name][1].setdefault(axis, {})[g] = group.width((name, axis))
     units = np.array([len(group.units) for group in groups], dtype=np.int64)
-    sizes = products([*rows.values()], units)
-    used, index = own_layers(traced, found), label_index(groups)
+    sizes = products([rows[name] for name in parameters], units)
     nodes = {node.name: node for node in traced.module.graph.nodes}
     uses = products(
         [_use(each, nodes[each.node], rows[each.weight], found.nodes[each.node], index) for each in used], units
@@ -65,19 +67,13 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     return Cost(
         {
             "macs": Weighted(uses, np.ones(len(used))),
-            "params": Weighted(sizes, np.ones(len(rows))),
+            "params": Weighted(sizes, np.ones(len(parameters))),
             "sparsity": total(products(outputs, units)),
         },
         units,
         sizes,
         uses,
     )
-
-
-def own_layers(traced: Traced, found: Provenance) -> list[Layer]:
-    """The uses of weights that are parameters; a constant in a weight's place is never cut."""
-    own = {name for name, _ in traced.module.named_parameters()}
-    return [layer for layer in layers(traced, found.shapes) if layer.weight in own]
 
 
 def _use(layer: Layer, node: fx.Node, weight: Row, labels: Tensor, index: Index) -> Row:

@@ -13,8 +13,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.count import layers
 from edgeprune.model.traced import Traced
-from edgeprune.pruning.cost import own_layers
 from edgeprune.pruning.layer_rules import owner
 from edgeprune.pruning.memory import WIDTH_BYTES, activations
 from edgeprune.pruning.plan import Prunable
@@ -74,7 +74,7 @@ def roofline(traced: Traced, ground: Prunable, peaks: Peaks) -> Roofline:
     elements = activations(ground.found, ground.groups)
     rows = {name: row for row, (name, _) in enumerate(traced.module.named_parameters())}
     inputs = {node.name: node.all_input_nodes[0].name for node in traced.module.graph.nodes if node.all_input_nodes}
-    every = own_layers(traced, ground.found)
+    every = layers(traced, ground.found.shapes)
     nothing = (0.0, np.zeros(len(ground.groups)))
     touched = [(elements[layer.node], elements.get(inputs[layer.node], nothing)) for layer in every]
     per_byte = WIDTH_BYTES["int8"] / peaks.bytes_per_ms
@@ -120,7 +120,7 @@ def latency(traced: Traced, ground: Prunable, target: Target, precision: str, fi
     stated = peaks(target, precision)
     # Without peaks only shares of multiply-adds count, whose unit the measured times then set.
     estimate = roofline(traced, ground, stated or Peaks(1.0, np.inf))
-    names = [owner(layer.weight) for layer in own_layers(traced, ground.found)]
+    names = [owner(layer.weight) for layer in layers(traced, ground.found.shapes)]
     for profile in layer_times(target, precision, file):
         fitted = scaled(estimate, names, ground.cost.units, profile)
         if fitted is not None:
