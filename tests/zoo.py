@@ -165,7 +165,8 @@ class Twice(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.a, self.down = _conv(3, 16), _conv(16, 16), nn.Conv2d(16, 16, 1)
+        self.stem, self.down = _conv(3, 16), nn.Conv2d(16, 16, 1)
+        self.a = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())
         self.b, self.again, self.head = self.a, nn.Conv2d(16, 16, 1), nn.Linear(16, 5)
         self.again.weight = self.down.weight
 
@@ -266,4 +267,7 @@ def build(name: str, seed: int = 0) -> nn.Module:
             nn.init.uniform_(part.running_var, 0.5, 2.0)
             nn.init.normal_(part.bias)
             nn.init.uniform_(part.weight, 0.5, 1.5)
+        elif isinstance(part, (nn.LayerNorm, nn.GroupNorm, nn.InstanceNorm2d, nn.RMSNorm)):
+            for parameter in part.parameters():
+                nn.init.uniform_(parameter, 0.5, 1.5)
     return module.eval()

@@ -41,7 +41,11 @@ def test_every_code_is_the_same(name: str, style: Style) -> None:
         assert np.array_equal(a.astype(int) - zeros[before[q][1]], b.astype(int) - zeros[after[q][1]]), q
 
 
-@pytest.mark.parametrize(("name", "style"), CASES, ids=str)
+OTHER_ARITHMETIC = ("Windows", "SplitAttention")
+"""ONNX Runtime runs a layer behind a roll on integer weights alone, and a softmax on codes by a table of its own."""
+
+
+@pytest.mark.parametrize(("name", "style"), [case for case in CASES if case[0] not in OTHER_ARITHMETIC], ids=str)
 def test_integer_kernels_differ_by_no_more_than_a_few_single_codes(name: str, style: Style) -> None:
     model = lowered(name, style)
     names = [codes for codes, _ in _codes(model).values()]
