@@ -119,9 +119,9 @@ class Training(Strict):
 class Curving(Strict):
     """How the curvature is estimated."""
 
-    images: int = Field(default=256, ge=8)
+    images: int = Field(default=512, ge=8)
     batch_size: int = Field(default=128, ge=1)
-    probes: int = Field(default=24, ge=2)
+    probes: int = Field(default=96, ge=2)
     """Hutchinson probes at most (the papers': 300)."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     settled: float = Field(default=0.99, gt=0, le=1)

@@ -17,7 +17,6 @@ from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
 from tests.exporting.networks import EVERY, OPSET, STYLES, exported, folded, images, outputs
 
-
 OTHERWISE_COUNTED = ("ModuleAttention", "GroupedQueries", "Norms")
 """Biases that are all zero and copies of one table are stored once; an instance norm brings ones and zeros."""
 
