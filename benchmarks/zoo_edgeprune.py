@@ -14,6 +14,7 @@ import torch
 from zoo_networks import build
 
 from edgeprune.compact.apply import Compacted, compact_soundly
+from edgeprune.compact.check import in_precision
 from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.check import infer, relative_l2
 from edgeprune.exporting.onnx import to_onnx
@@ -113,7 +114,7 @@ def _onnx_differences(thin: Traced, path: Path, shape: tuple[int, ...]) -> dict[
     x = torch.randn(3, *shape, generator=torch.Generator().manual_seed(2))
     with torch.no_grad():
         single = thin.module(x).numpy()
-        exact = thin.module.double()(x.double()).float().numpy()
+        exact = in_precision(torch.float64, thin.module)(x.double()).float().numpy()
     worst = max(
         float(relative_l2(infer(path, part.numpy(), True), exact[:size]).max()) for size, part in ((1, x[:1]), (3, x))
     )

@@ -22,9 +22,10 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
+from edgeprune.model.traced import load as read
 from edgeprune.pipeline.compress import compress as run_chain
 from edgeprune.pipeline.masked import Probing, Scoring, mask
-from edgeprune.pipeline.options import default_folder, recipe_from
+from edgeprune.pipeline.options import check_choices, default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
 from edgeprune.pruning.budget import choose
@@ -109,7 +110,7 @@ def prune(
     precision: Literal["int8", "fp32"] = "int8",
     multiple: int | None = None,
     max_layer_sparsity: float = 0.95,
-    probes: int = 24,
+    probes: int = 96,
     seed: int = 0,
 ) -> Network:
     """Cut channels out of a trained module, and prove that nothing else changed; or mask weights.
@@ -146,6 +147,7 @@ def prune(
     Raises:
         EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
     """
+    check_choices(attention, precision, multiple, max_layer_sparsity, probes)
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
@@ -191,6 +193,17 @@ def prune(
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
     return Network.of(done.traced)
+
+
+def load(path: str | Path) -> Network:
+    """Read a `.pt2` that `Network.save` or `torch.export.save` wrote, to train it on or to go on with.
+
+    Masks are no part of the file: a network pruned to a pattern has its zeros, but `hold` does not know them.
+
+    Raises:
+        EdgepruneError: no `.pt2` of one image tensor.
+    """
+    return Network.of(read(Path(path)))
 
 
 def quantize(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -162,3 +164,46 @@ def test_a_mask_pattern_takes_no_budget_of_channels() -> None:
                             data=(torch.randn(8, *SHAPE), torch.arange(8) % 5))  # fmt: skip
     gone = sum(int((~mask).sum()) for mask in found.kept.values())
     assert gone / sum(mask.numel() for mask in found.kept.values()) == pytest.approx(0.8, abs=0.001)
+
+
+def test_a_saved_network_comes_back_trains_and_is_copied_whole(tmp_path: Path) -> None:
+    x = torch.randn(8, *SHAPE)
+    small = edgeprune.prune(build("Residual"), x, macs=0.6)
+    small.save(tmp_path / "small.pt2")
+    again = edgeprune.load(tmp_path / "small.pt2")
+    assert torch.equal(again(x), small(x))
+    again.train()
+    again(x).square().sum().backward()
+    twin = copy.deepcopy(again)
+    assert twin.training
+    assert twin.input_shape == SHAPE
+    twin.eval()
+    twin.save(tmp_path / "twin.pt2")
+    edgeprune.quantize(edgeprune.load(tmp_path / "twin.pt2"), x, [x], "cpu-x86-avx2")
+
+
+def test_what_is_frozen_in_training_stays_frozen_and_odd_norms_run() -> None:
+    module = build("Plain")
+    module.a.weight.requires_grad_(False)
+    module.b = torch.nn.Sequential(module.b, torch.nn.BatchNorm2d(24, track_running_stats=False))
+    x = torch.randn(8, *SHAPE)
+    small = edgeprune.prune(module, x, macs=0.6, multiple=1)
+    assert small.get_parameter("a.weight").shape[0] < 16
+    assert not small.get_parameter("a.weight").requires_grad
+    assert small.get_parameter("b.0.weight").requires_grad
+    assert small(x).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "text"),
+    [
+        ({"attention": "x"}, "attention='x' is unknown. Known: dims, heads"),
+        ({"precision": "int4"}, "precision='int4' is unknown"),
+        ({"multiple": 0}, "multiple=0: 1 or more"),
+        ({"max_layer_sparsity": 2.0}, "max_layer_sparsity=2: a share"),
+        ({"probes": 0}, "probes=0: 2 or more"),
+    ],
+)
+def test_choices_are_checked(wrong: dict[str, Any], text: str) -> None:
+    with pytest.raises(edgeprune.EdgepruneError, match=text):
+        edgeprune.prune(build("Plain"), torch.randn(2, *SHAPE), **wrong)

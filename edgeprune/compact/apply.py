@@ -26,7 +26,7 @@ def compact(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor)
     try:
         unfolded = cut(traced.module, found, units)
         thin = trace(unfolded, traced.input_shape)
-        drop_zero_terms(thin.module)
+        drop_zero_terms(thin.module, dict(traced.module.named_parameters()) | dict(traced.module.named_buffers()))
         return thin, prove(traced.module, thin.module, found, units, x, unfolded)
     except EdgepruneError as error:
         raise EdgepruneError(f"compaction failed: {error}") from error
@@ -53,43 +53,55 @@ def compact_soundly(
     """Choose and cut; where that cannot be proven, find the groups at fault, leave them whole, and choose again.
 
     Raises:
-        EdgepruneError: no group alone is at fault, or the budget cannot be met without those that are.
+        EdgepruneError: the budget cannot be met without the groups at fault; the text names them.
     """
     cuts = choose(groups)
     refused: dict[str, str] = {}
     try:
         thin, proof = compact(traced, found, cuts.units, x)
-    except EdgepruneError as error:
-        refused = _at_fault(traced, found, groups, x, str(error))
-        cuts = choose([group for group in groups if group.name not in refused])
-        thin, proof = compact(traced, found, cuts.units, x)
+    except EdgepruneError:
+        refused = _at_fault(traced, found, groups, cuts.units, x)
+        if not refused:
+            raise
+        try:
+            cuts = choose([group for group in groups if group.name not in refused])
+            thin, proof = compact(traced, found, cuts.units, x)
+        except EdgepruneError as error:
+            name, why = next(iter(refused.items()))
+            count = "1 group is" if len(refused) == 1 else f"{len(refused)} groups are"
+            raise EdgepruneError(f"{error} ({count} left whole, since the cut failed; {name}: {why})") from error
     return Compacted(thin, cuts, proof, refused)
 
 
-def _at_fault(traced: Traced, found: Provenance, groups: list[Group], x: Tensor, why: str) -> dict[str, str]:
-    """The groups of which every second unit cannot be cut, by halving: group name -> why.
+def _at_fault(
+    traced: Traced, found: Provenance, groups: list[Group], units: frozenset[int], x: Tensor
+) -> dict[str, str]:
+    """The groups whose share of a cut fails, by halving: group name -> why.
 
-    Raises:
-        EdgepruneError: the cuts fail together, but no group alone.
+    Where two halves fail only together, the second one is left whole.
     """
-    open_, refused = [groups], dict[str, str]()
+    cut_groups = [group for group in groups if not units.isdisjoint(group.units)]
+    open_, refused = [cut_groups], dict[str, str]()
     while open_:
         some = open_.pop()
-        fault = _fault(traced, found, some, x)
-        if fault is not None and len(some) == 1:
-            refused[some[0].name] = fault
-        elif fault is not None:
-            open_ += [some[: len(some) // 2], some[len(some) // 2 :]]
-    if not refused:
-        raise EdgepruneError(why)
+        if len(some) == 1:
+            fault = _fault(traced, found, some, units, x)
+            refused |= {some[0].name: fault} if fault is not None else {}
+            continue
+        halves = some[: len(some) // 2], some[len(some) // 2 :]
+        faults = [_fault(traced, found, half, units, x) for half in halves]
+        open_ += [half for half, fault in zip(halves, faults, strict=True) if fault is not None]
+        together = _fault(traced, found, some, units, x) if faults == [None, None] else None
+        if together is not None:
+            refused |= {group.name: f"with others: {together}" for group in halves[1]}
     return refused
 
 
-def _fault(traced: Traced, found: Provenance, groups: list[Group], x: Tensor) -> str | None:
-    """Why cutting every second unit of some groups fails, or None."""
-    units = frozenset(unit for group in groups for unit in group.units[::2][: len(group.units) - 1])
+def _fault(traced: Traced, found: Provenance, groups: list[Group], units: frozenset[int], x: Tensor) -> str | None:
+    """Why the part of a cut that falls on some groups fails, or None."""
+    mine = units & {unit for group in groups for unit in group.units}
     try:
-        prove(traced.module, cut(traced.module, found, units), found, units, x)
+        prove(traced.module, cut(traced.module, found, mine), found, mine, x)
     except Exception as error:  # whatever a graph without its channels runs into
         return next(iter(str(error).splitlines()), type(error).__name__)
     return None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+from collections.abc import Collection
+
 import torch
 from torch import Tensor, fx
 
@@ -52,14 +55,14 @@ def _tensors(module: fx.GraphModule) -> list[tuple[str, Tensor]]:
     return [*module.named_parameters(), *module.named_buffers()]
 
 
-def drop_zero_terms(module: fx.GraphModule) -> None:
-    """Remove additions of zeros, in place."""
+def drop_zero_terms(module: fx.GraphModule, own: Collection[str]) -> None:
+    """Remove additions of zeros, in place; those that are the network's `own` (names of its tensors) stay."""
     for node in list(module.graph.nodes):
         if name_of(node) not in _SUMS or arguments(node).get("alpha", 1) != 1:
             continue
         left, right = node.args[:2]
         for term, other in ((right, left), (left, right)) if name_of(node) == "add" else ((right, left),):
-            if not isinstance(term, fx.Node) or term.op != "get_attr":
+            if not isinstance(term, fx.Node) or term.op != "get_attr" or str(term.target) in own:
                 continue
             if not isinstance(other, fx.Node) or "val" not in other.meta:
                 continue
@@ -105,7 +108,10 @@ def _bias_of(module: fx.GraphModule, layer: fx.Node, keeps: Keeps) -> fx.Node:
         images = next(node for node in module.graph.nodes if node.op == "placeholder")
         sizes: list[int | fx.Node] = [*keeps.shape(layer)]
         sizes[axis] = count
-        sizes[0] = module.graph.call_function(aten.sym_size.int, (images, 0))
+        # Windows or heads may lie on the batch axis, as many as it is long for one image.
+        batch = module.graph.call_function(aten.sym_size.int, (images, 0))
+        per_image = keeps.shape(layer)[0]
+        sizes[0] = module.graph.call_function(operator.mul, (batch, per_image)) if per_image > 1 else batch
         return module.graph.call_function(aten.expand.default, (constant, sizes))
 
 

@@ -93,7 +93,10 @@ def prove(
     """
     reached = {}
     for dtype, tolerance in TOLERANCE.items():
-        wide, narrow = _in(dtype, dense), _in(dtype, thin if dtype == torch.float32 else unfolded or thin)
+        wide, narrow = (
+            in_precision(dtype, dense),
+            in_precision(dtype, thin if dtype == torch.float32 else unfolded or thin),
+        )
         expected = masked(wide, found, units, x.to(dtype))
         with torch.no_grad():
             reached[dtype] = _relative(narrow(x.to(dtype)), expected)
@@ -106,7 +109,7 @@ def prove(
     return Proof(reached[torch.float32], reached[torch.float64])
 
 
-def _in(dtype: torch.dtype, module: fx.GraphModule) -> fx.GraphModule:
+def in_precision(dtype: torch.dtype, module: fx.GraphModule) -> fx.GraphModule:
     """A copy that computes in another precision, where the graph names float32 too."""
     twin = copy.deepcopy(module).to(dtype)
     if dtype == torch.float32:

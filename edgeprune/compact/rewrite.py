@@ -43,7 +43,8 @@ def slice_parameters(module: nn.Module, found: Provenance, units: frozenset[int]
                 tensor = tensor.detach().index_select(axis, mask.nonzero().flatten().to(tensor.device))
         if tensor is not whole:
             tensor = tensor.contiguous()
-            set_attribute(module, name, nn.Parameter(tensor) if isinstance(whole, nn.Parameter) else tensor)
+            trained = whole.requires_grad
+            set_attribute(module, name, nn.Parameter(tensor, trained) if isinstance(whole, nn.Parameter) else tensor)
 
 
 _REWRITES: dict[str, Callable[[fx.Node, Keeps], None]] = {

@@ -56,7 +56,7 @@ def groups_of(argument: str) -> Callable[[fx.Node, Keeps], None]:
     def rewrite(node: fx.Node, keeps: Keeps) -> None:
         groups = arguments(node)[argument]
         mask = keeps.along(node.args[0], 1)
-        if groups > 1 and mask is not None:
+        if isinstance(groups, int) and groups > 1 and mask is not None:
             set_argument(node, argument, int(mask.view(groups, -1).any(1).sum()))
 
     return rewrite

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import onnx
 import torch
 
 from edgeprune.exporting.constants import make_scalars, store_constants
 from edgeprune.exporting.names import name_batch, name_nodes
 from edgeprune.exporting.pooling import pool_globally
+from edgeprune.exporting.ranks import with_four_axes
 from edgeprune.exporting.transposed import name_transposed, transpose_codes
 from edgeprune.exporting.weights import quantize_weights
 from edgeprune.exporting.wiring import sweep
@@ -29,7 +32,8 @@ def to_onnx(traced: Traced, opset: int) -> onnx.ModelProto:
     teach_fake_quantize_shapes()
     batch = torch.export.Dim(BATCH, min=1, max=4096)
     with quiet(), torch.no_grad():
-        program = torch.export.export(traced.module, (traced.example(),), dynamic_shapes=({0: batch},))
+        module = with_four_axes(copy.deepcopy(traced.module))
+        program = torch.export.export(module, (traced.example(),), dynamic_shapes=({0: batch},))
         exported = torch.onnx.export(
             program,
             dynamo=True,

@@ -89,7 +89,7 @@ def check_patterns(model: onnx.ModelProto, kept: Mapping[str, Mask], pattern: Pa
         if revived or (pattern.kind == "n:m" and not _holds(weight != 0, pattern)):
             raise EdgepruneError(
                 f"{node}: lost its pattern {pattern} on the way into the ONNX file ({revived} weights that were masked "
-                "are not zero). Report the network."
+                "are not zero). In a training loop of your own, give the optimizer to Network.hold first."
             )
         checked[node] = found[node]
     missing = set(masks) - {_layer(node, masks) for node in checked}

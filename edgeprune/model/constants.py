@@ -29,18 +29,21 @@ def fold_constants(module: fx.GraphModule, parameters: bool = True) -> fx.GraphM
     that read a parameter, so that weights can still be filled in by name.
     """
     values = _constant_values(module, parameters)
-    roots = [
+    open_ends = [
         n
         for n, value in values.items()
         if n.op != "get_attr" and isinstance(value, Tensor) and any(user not in values for user in n.users)
     ]
+    roots = [n for n in open_ends if not _is_tied(module, n, _sources(n, values))]
     sources = {node: _sources(node, values) for node in roots}
     names: set[str] = set()
     for node in roots:
         value, name = values[node].clone(), _name_for(module, node, values[node].shape, sources[node])
         names.add(name)
-        trained = any(isinstance(attribute(module, source), nn.Parameter) for source in sources[node])
-        set_attribute(module, name, nn.Parameter(value) if trained and value.is_floating_point() else value)
+        stored = [attribute(module, source) for source in sources[node]]
+        if value.is_floating_point() and any(isinstance(tensor, nn.Parameter) for tensor in stored):
+            value = nn.Parameter(value, requires_grad=any(tensor.requires_grad for tensor in stored))
+        set_attribute(module, name, value)
         with module.graph.inserting_before(node):
             folded = module.graph.get_attr(name)
         folded.meta = {key: node.meta[key] for key in ("val", "tensor_meta") if key in node.meta}
@@ -63,7 +66,7 @@ def _give_each_its_own(module: fx.GraphModule) -> None:
         value = attribute(module, str(node.target))
         if not isinstance(value, Tensor) or not value.is_floating_point() or value.numel() == 1:
             continue
-        for reader in list(node.users)[1:]:
+        for reader in [user for user in node.users if name_of(user) != "batch_norm"][1:]:
             name = free_name(module, str(node.target))
             set_attribute(module, name, value.clone())
             with module.graph.inserting_before(reader):
@@ -132,6 +135,13 @@ def _name_for(module: fx.GraphModule, node: fx.Node, shape: torch.Size, sources:
         if attribute(module, name).shape == shape and all(_only_into(reader, node) for reader in readers):
             return name
     return free_name(module, f"{sources[0]}_folded" if sources else f"{node.name}_folded")
+
+
+def _is_tied(module: fx.GraphModule, node: fx.Node, sources: list[str]) -> bool:
+    """Whether a parameter of a part is also read elsewhere: folding would make two of what is trained as one."""
+    shared = {name for name in sources if isinstance(attribute(module, name), nn.Parameter)}
+    readers = [n for n in module.graph.nodes if n.op == "get_attr" and n.target in shared]
+    return not all(_only_into(reader, node) for reader in readers)
 
 
 def _only_into(source: fx.Node, sink: fx.Node) -> bool:

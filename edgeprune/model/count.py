@@ -51,8 +51,9 @@ def _contraction(node: fx.Node, shapes: Shapes) -> tuple[fx.Node, int] | None:
     if name == "linear":
         weight = arguments(node)["weight"]
         return (weight, math.prod(out[:-1])) if weight.op == "get_attr" else None
-    if name in {"matmul", "mm", "bmm"}:
-        for factor, used in ((node.args[1], out[:-1]), (node.args[0], (*out[:-2], out[-1]))):
+    if name in {"matmul", "mm", "bmm", "addmm"}:
+        left, right = node.args[-2:]
+        for factor, used in ((right, out[:-1]), (left, (*out[:-2], out[-1]))):
             if isinstance(factor, fx.Node) and factor.op == "get_attr" and len(shapes[factor.name]) == 2:
                 return factor, math.prod(used)
     return None

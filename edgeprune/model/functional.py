@@ -10,6 +10,7 @@ import torch
 from torch import fx
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.operators import name_of
 
 _VIEWS = {"view", "slice", "select", "permute", "transpose", "expand", "reshape", "squeeze", "unsqueeze", "t"}
 _VIEWS |= {"narrow", "flatten", "unflatten", "alias", "detach", "diagonal", "contiguous"}
@@ -47,10 +48,10 @@ def functionalise(module: fx.GraphModule) -> fx.GraphModule:
 def _drop_idle_casts(graph: fx.Graph) -> None:
     """Remove casts to the type that a tensor has: they would pin float32 where the graph runs in float64."""
     for node in list(graph.nodes):
-        if _name(node) == "_assert_tensor_metadata":  # what the exporter lays before a cast
+        if name_of(node) == "_assert_tensor_metadata":  # what the exporter lays before a cast
             graph.erase_node(node)
             continue
-        if _name(node) not in {"to", "_to_copy"} or not isinstance(node.args[0], fx.Node):
+        if name_of(node) not in {"to", "_to_copy"} or not isinstance(node.args[0], fx.Node):
             continue
         before, after = node.args[0].meta.get("val"), node.meta.get("val")
         if isinstance(before, torch.Tensor) and isinstance(after, torch.Tensor) and before.dtype == after.dtype:
@@ -61,24 +62,19 @@ def _drop_idle_casts(graph: fx.Graph) -> None:
 def _aliases_read_later(mutated: fx.Node, writer: fx.Node, order: dict[fx.Node, int]) -> bool:
     """Whether memory that is written to is read afterwards under another name: a view's base, or its other views."""
     base = mutated
-    while _name(base) in _VIEWS and isinstance(base.args[0], fx.Node):
+    while name_of(base) in _VIEWS and isinstance(base.args[0], fx.Node):
         base = base.args[0]
     aliases, open_ = {base}, [base]
     while open_:
-        views = [user for user in open_.pop().users if _name(user) in _VIEWS and order[user] < order[writer]]
+        views = [user for user in open_.pop().users if name_of(user) in _VIEWS and order[user] < order[writer]]
         open_ += [view for view in views if view not in aliases]
         aliases.update(views)
     aliases.discard(mutated)
     return any(order[user] > order[writer] for alias in aliases for user in alias.users)
 
 
-def _name(node: fx.Node) -> str:
-    target = node.target
-    return target._schema.name.split("::")[-1] if isinstance(target, torch._ops.OpOverload) else ""
-
-
 def _functional_twin(node: fx.Node) -> torch._ops.OpOverload | None:
-    name = _name(node)
+    name = name_of(node)
     if not name.endswith("_") or name.endswith("__") or name.startswith("_"):
         return None
     assert isinstance(node.target, torch._ops.OpOverload)

@@ -14,7 +14,7 @@ from typing import Any
 from torch import Tensor, fx
 
 from edgeprune.model.flow import Flow
-from edgeprune.model.rules import RULES
+from edgeprune.model.rules import rule_for
 from edgeprune.model.settle import settle, slim
 from edgeprune.model.shapes import Shapes, batch_axes, node_shapes
 from edgeprune.model.traced import Traced
@@ -61,6 +61,11 @@ def provenance(
             flow.labels.freeze(flow.axes[name][axis])
             flow.frozen[layer] = "kept by request"
     approximate = settle(flow, batch_axes(traced), statistics)
+    for name, axis in flow.weights.items():
+        labels = flow.axes.get(name, {}).get(axis)
+        if labels is not None and not bool(flow.labels.find(labels).any()):
+            layer = name.rpartition(".")[0] or name
+            flow.frozen.setdefault(layer, "its outputs go with the image, the output, or a part named here")
     live = flow.live()
     return Provenance(
         nodes={n.name: slim(flow, v, live) for n, v in flow.of.items() if _is_one_tensor(flow, n, v)},
@@ -72,22 +77,26 @@ def provenance(
     )
 
 
-def unmatched(found: Provenance, keep: tuple[str, ...]) -> list[str]:
-    """Patterns that match no layer with weights."""
-    layers = {name.rpartition(".")[0] for name in found.weights}
-    return [pattern for pattern in keep if not any(fnmatchcase(layer, pattern) for layer in layers)]
-
-
 def _visit(flow: Flow, node: fx.Node) -> None:
     if node.op == "placeholder":
         flow.of[node] = flow.frozen_like(node)
     elif node.op == "output":
         flow.freeze(node, "it leaves the network")
     elif node.op == "call_function":
-        rule = RULES.get(node.target)
-        flow.of[node] = rule(flow, node) if rule else flow.freeze(node, f"no rule for {node.target}")
+        flow.of[node] = _ruled(flow, node)
     elif node.op != "get_attr":
         flow.of[node] = flow.freeze(node, f"no rule for {node.op} {node.target}")
+
+
+def _ruled(flow: Flow, node: fx.Node) -> Any:
+    """What an operator's rule makes of it; one without a rule, or whose rule fails on it, freezes what it touches."""
+    rule = rule_for(node.target)
+    if rule is None:
+        return flow.freeze(node, f"no rule for {node.target}")
+    try:
+        return rule(flow, node)
+    except Exception as error:  # a form of the operator that its rule does not know
+        return flow.freeze(node, f"the rule for {node.target} does not know this form ({type(error).__name__})")
 
 
 def _located(traced: Traced, reasons: dict[str, str]) -> dict[str, str]:

@@ -86,7 +86,7 @@ def _freeze_uncuttable(flow: Flow, nodes: Mapping[str, Tensor]) -> None:
     for name, labels in nodes.items():
         found = flow.labels.find(collapse(labels))
         if bool(live[found].any()) and found.unique().numel() == 1:
-            flow.freeze_labels([found], name, "it has one channel")
+            flow.freeze_labels([found], name, "all its channels go together")
 
 
 def _statistics(flow: Flow) -> list[tuple[str, Tensor, str]]:

@@ -74,7 +74,7 @@ def _trace_in_eval(module: nn.Module, input_shape: tuple[int, ...]) -> Traced:
         raise EdgepruneError(
             f"the model returns {type(output).__name__}, not one tensor. Wrap it so that it returns the logits."
         )
-    graph = fold_constants(_graph(_export(module, example)))
+    graph = fold_constants(_graph(_export(module, example), parameters=True))
     drop_unread(graph, {name for name, _ in graph.named_parameters()})  # heads that only training would use
     traced = Traced(graph, input_shape)
     _check_same(module, traced)
@@ -94,11 +94,11 @@ def _check_same(module: nn.Module, traced: Traced) -> None:
         )
 
 
-def _graph(program: torch.export.ExportedProgram) -> fx.GraphModule:
+def _graph(program: torch.export.ExportedProgram, parameters: bool) -> fx.GraphModule:
     module = program.module(check_guards=False)
     assert isinstance(module, fx.GraphModule)
     # Constants first: a mask that is filled in place is no writing into a view once it is a constant.
-    return functionalise(fold_constants(one_name_each(inline_regions(module)), parameters=False))
+    return functionalise(fold_constants(one_name_each(inline_regions(module)), parameters))
 
 
 def _export(module: nn.Module, example: Tensor) -> torch.export.ExportedProgram:
@@ -182,4 +182,4 @@ def load(path: Path) -> Traced:
     if len(args) != 1 or kwargs or not isinstance(args[0], Tensor) or args[0].dim() < 2:
         count = len(args) + len(kwargs)
         raise EdgepruneError(f"{path}: takes {count} inputs; one tensor with a batch axis is needed.")
-    return Traced(_graph(program), tuple(args[0].shape[1:]))
+    return Traced(_graph(program, parameters=False), tuple(args[0].shape[1:]))

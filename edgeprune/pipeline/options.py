@@ -144,3 +144,21 @@ def default_folder(asked: Recipe) -> Path:
     """Return runs/MODEL-TARGET."""
     model = Path(asked.source.model.split(":")[0]).stem if "/" in asked.source.model else asked.source.model
     return Path("runs") / f"{model.replace(':', '-')}-{Path(asked.target).stem}"
+
+
+def check_choices(attention: str, precision: str, multiple: int | None, sparsity: float, probes: int) -> None:
+    """Refuse what the Python API takes and no recipe has checked.
+
+    Raises:
+        EdgepruneError: the text says what is known, or which numbers do.
+    """
+    known = {"attention": (attention, get_args(AttentionCut)), "precision": (precision, ("int8", "fp32"))}
+    for name, (value, choices) in known.items():
+        if value not in choices:
+            raise EdgepruneError(f"{name}={value!r} is unknown. Known: {', '.join(choices)}.")
+    if multiple is not None and multiple < 1:
+        raise EdgepruneError(f"multiple={multiple}: 1 or more is needed.")
+    if not 0 < sparsity <= 1:
+        raise EdgepruneError(f"max_layer_sparsity={sparsity:g}: a share above 0 and up to 1 is needed.")
+    if probes < 2:
+        raise EdgepruneError(f"probes={probes}: 2 or more are needed.")

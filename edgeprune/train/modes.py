@@ -20,7 +20,8 @@ def set_training(module: fx.GraphModule, training: bool) -> None:
     changed = False
     for node in module.graph.nodes:
         position = _TRAINING_ARGUMENT.get(node.target)
-        if position is not None and node.args[position] != training:
+        own = node.target == aten.batch_norm.default and node.args[3] is None  # without running statistics
+        if position is not None and not own and node.args[position] != training:
             node.update_arg(position, training)
             changed = True
     if changed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -32,6 +33,13 @@ class Network(fx.GraphModule):
         network.input_shape, network.pattern, network.kept = traced.input_shape, pattern, dict(kept or {})
         network.train(False)
         return network
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Network:
+        module = super().__deepcopy__(memo)
+        copied = Network(module, module.graph)
+        copied.input_shape, copied.pattern = self.input_shape, self.pattern
+        copied.kept = {name: mask.clone() for name, mask in self.kept.items()}
+        return copied.train(self.training)
 
     def train(self, mode: bool = True) -> Network:
         set_training(self, mode)

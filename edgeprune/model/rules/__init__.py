@@ -39,6 +39,7 @@ RULES: dict[Any, Rule] = {
     **_overloads(layers.layer_norm, "layer_norm rms_norm"),
     **_overloads(layers.prelu, "prelu"),
     **_overloads(contraction.matmul, "matmul bmm mm"),
+    **_overloads(contraction.biased_matmul, "addmm"),
     **_overloads(contraction.attention, "scaled_dot_product_attention"),
     **_overloads(contraction.einsum, "einsum"),
     **_overloads(
@@ -88,3 +89,11 @@ RULES: dict[Any, Rule] = {
     operator.getitem: reshape.item,
     **dict.fromkeys(reshape.SCALARS, reshape.run),
 }
+
+
+def rule_for(target: Any) -> Rule | None:
+    """The rule of an operator; what torch itself tags as elementwise needs no row of its own."""
+    rule = RULES.get(target)
+    if rule is None and isinstance(target, torch._ops.OpOverload) and torch.Tag.pointwise in target.tags:
+        return pointwise.elementwise
+    return rule

@@ -39,6 +39,17 @@ def matmul(flow: Flow, node: fx.Node) -> Any:
     return contract(flow, first, second)
 
 
+def biased_matmul(flow: Flow, node: fx.Node) -> Any:
+    """`bias + x @ weight`."""
+    given = arguments(node)
+    bias, x, weight = given["self"], given["mat1"], given["mat2"]
+    if weight.op != "get_attr" or bias.op != "get_attr" or flow.tensor(str(bias.target)).dim() != 1:
+        return flow.freeze(node, "a product with a weight that depends on the image")
+    labels = matrix_product(flow, node, x, weight, left=False)
+    flow.bind(bias, 0, flow.channels(labels, -1))
+    return labels
+
+
 def attention(flow: Flow, node: fx.Node) -> Any:
     """Scaled dot-product attention: `softmax(q k' + mask) v`."""
     given = arguments(node)

@@ -50,7 +50,11 @@ def reduced(flow: Flow, node: fx.Node) -> Any:
     result = first.expand(shape)
     if not given.get("keepdim", False):
         result = result.reshape([n for d, n in enumerate(labels.shape) if d not in over])
-    return result if node.name in flow.shapes else [result, result]
+    if node.name in flow.shapes:
+        return result
+    if varies and any(reader.args[1] == 1 for reader in node.users) and name_of(node) in {"max", "min"}:
+        flow.freeze_labels([whole], node.name, "it numbers the channels")
+    return [result, result]
 
 
 _EXACT_WITH_ZEROS = {"sum", "linalg_vector_norm", "norm", "frobenius_norm"}
