@@ -15,7 +15,7 @@ from torch import Tensor, fx, nn
 from torch.utils._pytree import tree_leaves
 
 from edgeprune.model.attributes import attribute, free_name, set_attribute
-from edgeprune.model.operators import name_of
+from edgeprune.model.operators import VIEWS, name_of
 
 _CREATORS = {"new_zeros", "new_ones", "new_full"}
 _MOST_ELEMENTS = 1 << 26
@@ -48,8 +48,11 @@ def fold_constants(module: fx.GraphModule, parameters: bool = True) -> fx.GraphM
             folded = module.graph.get_attr(name)
         folded.meta = {key: node.meta[key] for key in ("val", "tensor_meta") if key in node.meta}
         node.replace_all_uses_with(folded, delete_user_cb=lambda user: user not in values)
+    needed = _upstream([n for n in open_ends if n not in roots], values)
     for node in reversed([n for n in values if n.op != "get_attr"]):
-        if not node.users:  # also what writes in place, which no elimination of dead code would take
+        if not node.users and not (
+            _writes(node) and _base(node) in needed
+        ):  # also what writes in place, which no elimination of dead code would take
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     drop_unread(module, {source for node in roots for source in sources[node]} - names)
@@ -121,11 +124,7 @@ def _compute(node: fx.Node, values: dict[fx.Node, Any]) -> object:
 
 def _sources(node: fx.Node, values: dict[fx.Node, Any]) -> list[str]:
     """Names of the parameters and buffers that a constant is computed from."""
-    open_, seen = [node], {node}
-    while open_:
-        above = [source for source in open_.pop().all_input_nodes if source in values and source not in seen]
-        seen.update(above)
-        open_ += above
+    seen = _upstream([node], values)
     return [str(n.target) for n in node.graph.nodes if n in seen and n.op == "get_attr"]
 
 
@@ -135,6 +134,27 @@ def _name_for(module: fx.GraphModule, node: fx.Node, shape: torch.Size, sources:
         if attribute(module, name).shape == shape and all(_only_into(reader, node) for reader in readers):
             return name
     return free_name(module, f"{sources[0]}_folded" if sources else f"{node.name}_folded")
+
+
+def _upstream(nodes: list[fx.Node], values: dict[fx.Node, Any]) -> set[fx.Node]:
+    """Constants, and all the constants that they are computed from."""
+    open_, seen = list(nodes), set(nodes)
+    while open_:
+        above = [source for source in open_.pop().all_input_nodes if source in values and source not in seen]
+        seen.update(above)
+        open_ += above
+    return seen
+
+
+def _writes(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def _base(node: fx.Node) -> fx.Node:
+    """The tensor whose memory an operator writes to, where it does so through views."""
+    while (_writes(node) or name_of(node) in VIEWS) and isinstance(node.args[0], fx.Node):
+        node = node.args[0]
+    return node
 
 
 def _is_tied(module: fx.GraphModule, node: fx.Node, sources: list[str]) -> bool:
@@ -151,7 +171,7 @@ def _only_into(source: fx.Node, sink: fx.Node) -> bool:
         node = open_.pop()
         if node is sink:
             continue
-        if not node.users or any(user.op == "output" for user in node.users):
+        if (not node.users and not _writes(node)) or any(user.op == "output" for user in node.users):
             return False
         fresh = [user for user in node.users if user not in seen]
         seen.update(fresh)

@@ -10,10 +10,7 @@ import torch
 from torch import fx
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.operators import name_of
-
-_VIEWS = {"view", "slice", "select", "permute", "transpose", "expand", "reshape", "squeeze", "unsqueeze", "t"}
-_VIEWS |= {"narrow", "flatten", "unflatten", "alias", "detach", "diagonal", "contiguous"}
+from edgeprune.model.operators import VIEWS, name_of
 
 
 def functionalise(module: fx.GraphModule) -> fx.GraphModule:
@@ -62,11 +59,11 @@ def _drop_idle_casts(graph: fx.Graph) -> None:
 def _aliases_read_later(mutated: fx.Node, writer: fx.Node, order: dict[fx.Node, int]) -> bool:
     """Whether memory that is written to is read afterwards under another name: a view's base, or its other views."""
     base = mutated
-    while name_of(base) in _VIEWS and isinstance(base.args[0], fx.Node):
+    while name_of(base) in VIEWS and isinstance(base.args[0], fx.Node):
         base = base.args[0]
     aliases, open_ = {base}, [base]
     while open_:
-        views = [user for user in open_.pop().users if name_of(user) in _VIEWS and order[user] < order[writer]]
+        views = [user for user in open_.pop().users if name_of(user) in VIEWS and order[user] < order[writer]]
         open_ += [view for view in views if view not in aliases]
         aliases.update(views)
     aliases.discard(mutated)

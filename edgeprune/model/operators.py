@@ -7,6 +7,12 @@ from typing import Any
 import torch
 from torch import fx
 
+VIEWS = frozenset({
+    "alias", "contiguous", "detach", "diagonal", "expand", "flatten", "narrow", "permute", "reshape", "select",
+    "slice", "squeeze", "t", "transpose", "unflatten", "unsqueeze", "view",
+})  # fmt: skip
+"""Operators whose result may lie in their input's memory."""
+
 
 def name_of(node: fx.Node) -> str:
     """The operator's name without namespace and overload (`conv2d`); empty for what is no operator of torch."""
