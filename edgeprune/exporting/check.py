@@ -13,6 +13,7 @@ from torch import Tensor, fx
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.session import open_session
+from edgeprune.model.operators import arguments, name_of
 from edgeprune.model.traced import Traced
 
 FLOAT_LIMIT = 0.001
@@ -107,7 +108,17 @@ def network_parameters(traced: Traced) -> int:
         if node.op == "get_attr" and any(_reads_value(user, node, quantizing) for user in node.users):
             names.add(str(node.target))
     tensors = {**dict(traced.module.named_parameters()), **dict(traced.module.named_buffers())}
-    return sum(tensors[name].numel() for name in names if name in tensors and tensors[name].dim())
+    stored = sum(tensors[name].numel() for name in names if name in tensors and tensors[name].dim())
+    return stored + sum(_idle_scales(node) for node in traced.module.graph.nodes)
+
+
+def _idle_scales(node: fx.Node) -> int:
+    """Ones and zeros that the exporter writes: ONNX's instance norm, which stands for group norms too, needs them."""
+    if name_of(node) == "group_norm":
+        return 2 * int(arguments(node)["num_groups"])
+    if name_of(node) == "instance_norm" and arguments(node)["weight"] is None:
+        return 2 * int(node.meta["val"].shape[1])
+    return 0
 
 
 def _reads_value(user: fx.Node, node: fx.Node, quantizing: object) -> bool:

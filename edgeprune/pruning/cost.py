@@ -30,6 +30,8 @@ class Cost:
     """`[groups]`, of the whole network."""
     parameters: Products
     """One row per parameter, in the module's order."""
+    tensors: Products
+    """The same, then one row for each other tensor that a layer contracts (`contracted`)."""
     uses: Products
     """Multiply-adds, one row per use of a layer's weight, in the order of `count.layers`."""
     latency_from: str | None = None
@@ -49,10 +51,10 @@ class Cost:
 def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     """Build the cost model of a network's multiply-adds, parameters and channels."""
     used, index = layers(traced, found.shapes), label_index(groups)
-    parameters = dict(traced.module.named_parameters())
-    # A layer may also contract a buffer, which counts for its multiply-adds alone.
-    tensors = parameters | {each.weight: attribute(traced.module, each.weight) for each in used}
-    rows: dict[str, Row] = {name: (dict(enumerate(tensor.shape)), {}) for name, tensor in tensors.items()}
+    parameters = [name for name, _ in traced.module.named_parameters()]
+    rows: dict[str, Row] = {
+        name: (dict(enumerate(attribute(traced.module, name).shape)), {}) for name in contracted(traced, used)
+    }
     for g, group in enumerate(groups):
         for name, axis in group.places:
             if name in rows:
@@ -72,8 +74,14 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
         },
         units,
         sizes,
+        products([*rows.values()], units),
         uses,
     )
+
+
+def contracted(traced: Traced, used: list[Layer]) -> list[str]:
+    """The parameters, and the buffers that layers contract: those count for their multiply-adds alone."""
+    return list(dict.fromkeys([*(name for name, _ in traced.module.named_parameters()), *(u.weight for u in used)]))
 
 
 def _use(layer: Layer, node: fx.Node, weight: Row, labels: Tensor, index: Index) -> Row:

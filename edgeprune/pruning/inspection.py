@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from edgeprune.model.attributes import attribute
 from edgeprune.model.count import layers
 from edgeprune.model.groups import Group
 from edgeprune.model.operators import name_of
@@ -69,7 +70,6 @@ def _group(group: Group, narrowest: int) -> GroupFacts:
 def _layers(traced: Traced, ground: Prunable) -> tuple[LayerFacts, ...]:
     """Layers in graph order, each weight once, with all its uses and all that its module holds."""
     kinds = {node.name: name_of(node) for node in traced.module.graph.nodes}
-    shapes = {name: tuple(parameter.shape) for name, parameter in traced.module.named_parameters()}
     groups = {weight: group.name for group in ground.groups for weight in group.producers}
     macs: dict[str, int] = {}
     first: dict[str, str] = {}
@@ -84,11 +84,10 @@ def _layers(traced: Traced, ground: Prunable) -> tuple[LayerFacts, ...]:
         LayerFacts(
             name=owner(weight) or weight,
             kind=kinds[node],
-            shape=shapes[weight],
+            shape=tuple(attribute(traced.module, weight).shape),
             macs=macs[weight],
-            params=held[weight],
+            params=held.get(weight, 0),
             group=groups.get(weight),
         )
         for weight, node in first.items()
-        if weight in shapes
     )

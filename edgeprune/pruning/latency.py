@@ -15,6 +15,7 @@ import numpy as np
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.count import layers
 from edgeprune.model.traced import Traced
+from edgeprune.pruning.cost import contracted
 from edgeprune.pruning.layer_rules import owner
 from edgeprune.pruning.memory import WIDTH_BYTES, activations
 from edgeprune.pruning.plan import Prunable
@@ -72,16 +73,16 @@ def _each(products: Products, kept: Counts, fewer: Counts) -> Floats:
 def roofline(traced: Traced, ground: Prunable, peaks: Peaks) -> Roofline:
     """The estimate from peaks at INT8."""
     elements = activations(ground.found, ground.groups)
-    rows = {name: row for row, (name, _) in enumerate(traced.module.named_parameters())}
     inputs = {node.name: node.all_input_nodes[0].name for node in traced.module.graph.nodes if node.all_input_nodes}
     every = layers(traced, ground.found.shapes)
+    rows = {name: row for row, name in enumerate(contracted(traced, every))}
     nothing = (0.0, np.zeros(len(ground.groups)))
     touched = [(elements[layer.node], elements.get(inputs[layer.node], nothing)) for layer in every]
     per_byte = WIDTH_BYTES["int8"] / peaks.bytes_per_ms
     return Roofline(
         uses=ground.cost.uses,
         compute=np.full(len(every), 1 / peaks.macs_per_ms),
-        weights=ground.cost.parameters,
+        weights=ground.cost.tensors,
         row=np.array([rows[layer.weight] for layer in every], dtype=np.int64),
         carry=np.full(len(every), per_byte),
         moved=Affine(

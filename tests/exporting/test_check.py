@@ -30,8 +30,9 @@ def test_what_ships_agrees_with_what_was_trained(name: str, style: Style, tmp_pa
     assert found.worst < 0.2 * INT8_LIMIT
     assert found.same_class == 1.0
     assert stored_parameters(lowered(name, style)) <= network_parameters(frozen(name, style))
-    # The one bias of Shared is rounded in two units; that of ModuleAttention is three, two of them zero.
-    if name not in ("Shared", "ModuleAttention") and _counts_alike(folded(name)):
+    # The one bias of Shared is rounded in two units, that of Twice too; ModuleAttention's is three, two of them zero;
+    # group norms come with ones and zeros.
+    if name not in ("Shared", "Twice", "ModuleAttention", "Norms") and _counts_alike(folded(name)):
         assert stored_parameters(lowered(name, style)) == params(folded(name))
 
 
