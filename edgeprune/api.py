@@ -110,7 +110,7 @@ def prune(
     precision: Literal["int8", "fp32"] = "int8",
     multiple: int | None = None,
     max_layer_sparsity: float = 0.95,
-    probes: int = 96,
+    probes: int = 24,
     seed: int = 0,
 ) -> Network:
     """Cut channels out of a trained module, and prove that nothing else changed; or mask weights.

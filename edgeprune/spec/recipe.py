@@ -108,7 +108,7 @@ class Training(Strict):
     dense_learning_rate: float = Field(default=0.05, gt=0)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.02, gt=0)
-    qat_learning_rate: float = Field(default=2e-4, gt=0)
+    qat_learning_rate: float = Field(default=5e-4, gt=0)
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     distill: float = Field(default=0.7, ge=0, le=1)
@@ -119,9 +119,9 @@ class Training(Strict):
 class Curving(Strict):
     """How the curvature is estimated."""
 
-    images: int = Field(default=512, ge=8)
+    images: int = Field(default=256, ge=8)
     batch_size: int = Field(default=128, ge=1)
-    probes: int = Field(default=96, ge=2)
+    probes: int = Field(default=24, ge=2)
     """Hutchinson probes at most (the papers': 300)."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     settled: float = Field(default=0.99, gt=0, le=1)
@@ -153,7 +153,7 @@ class Recipe(Strict):
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
     curvature: Curving = Curving()
-    calibration_images: int = Field(default=512, ge=8)
+    calibration_images: int = Field(default=256, ge=8)
     golden_images: int = Field(default=8, ge=1, le=256)
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
