@@ -20,6 +20,9 @@ from edgeprune.model.shapes import Shapes, batch_axes, node_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.spec.recipe import AttentionCut
 
+TIED = "its outputs go with the image, the output, or a part named here"
+"""Why a layer is left whole that no operator of its own froze."""
+
 
 @dataclass(frozen=True)
 class Provenance:
@@ -65,7 +68,7 @@ def provenance(
         labels = flow.axes.get(name, {}).get(axis)
         if labels is not None and not bool(flow.labels.find(labels).any()):
             layer = name.rpartition(".")[0] or name
-            flow.frozen.setdefault(layer, "its outputs go with the image, the output, or a part named here")
+            flow.frozen.setdefault(layer, TIED)
     live = flow.live()
     return Provenance(
         nodes={n.name: slim(flow, v, live) for n, v in flow.of.items() if _is_one_tensor(flow, n, v)},

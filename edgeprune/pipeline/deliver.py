@@ -21,6 +21,7 @@ from edgeprune.measure.probe import probe
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
+from edgeprune.model.provenance import TIED
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
 from edgeprune.pipeline.held import masks_of
 from edgeprune.pipeline.masking import notes as mask_notes
@@ -265,7 +266,7 @@ def _refused(stages: Networks) -> list[str]:
     """What was not cut and why, and what is no longer exactly what it was."""
     report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
     notes = [f"left whole: {name}: {why}" for name, why in report["refused"].items()]
-    frozen = {name: why for name, why in report["frozen"].items() if name != "output"}
+    frozen = {name: why for name, why in report["frozen"].items() if name != "output" and why != TIED}
     notes += [f"never cut: {name}: {why}" for name, why in list(frozen.items())[:MOST_NAMED]]
     if len(frozen) > MOST_NAMED:
         notes.append(f"never cut: {len(frozen) - MOST_NAMED} more, in {stages.cut.path.name}/cuts.json")

@@ -153,7 +153,7 @@ class Recipe(Strict):
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
     curvature: Curving = Curving()
-    calibration_images: int = Field(default=256, ge=8)
+    calibration_images: int = Field(default=512, ge=8)
     golden_images: int = Field(default=8, ge=1, le=256)
     seed: int = Field(default=0, ge=0)
     device: Literal["auto", "cpu", "cuda"] = "auto"
