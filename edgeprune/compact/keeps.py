@@ -33,7 +33,7 @@ class Keeps:
 
     def of(self, node: fx.Node) -> tuple[int, Tensor] | None:
         if node.op == "get_attr":
-            return self._of_parameter(str(node.target))
+            return next(iter(self.of_parameter(str(node.target)).items()), None)
         labels = self._found.nodes.get(node.name)
         return None if labels is None else kept_axis(labels, self._found.shapes[node.name], self._units)
 
@@ -55,10 +55,8 @@ class Keeps:
     def rank(self, node: fx.Node) -> int:
         return len(self._found.shapes[node.name])
 
-    def _of_parameter(self, name: str) -> tuple[int, Tensor] | None:
+    def of_parameter(self, name: str) -> dict[int, Tensor]:
+        """The kept masks of a parameter's or buffer's axes, of those that are cut."""
         gone = torch.tensor(sorted(self._units), dtype=torch.int64)
-        for axis, labels in self._found.axes.get(name, {}).items():
-            mask = ~torch.isin(labels, gone)
-            if not bool(mask.all()):
-                return axis, mask
-        return None
+        masks = {axis: ~torch.isin(labels, gone) for axis, labels in self._found.axes.get(name, {}).items()}
+        return {axis: mask for axis, mask in masks.items() if not bool(mask.all())}

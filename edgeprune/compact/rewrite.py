@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
-import torch
 from torch import fx, nn
 
 from edgeprune.compact import picks, sizes
@@ -19,8 +18,8 @@ from edgeprune.model.provenance import Provenance
 def cut(module: fx.GraphModule, found: Provenance, units: frozenset[int]) -> fx.GraphModule:
     """Return a copy of the graph without the given units. Its node names stay; export it again before use."""
     thin = copy.deepcopy(module)
-    slice_parameters(thin, found, units)
     keeps = Keeps(found, units)
+    slice_parameters(thin, found.axes, keeps)
     for node in list(thin.graph.nodes):
         rewrite = _REWRITES.get(name_of(node))
         if rewrite is not None:
@@ -31,16 +30,13 @@ def cut(module: fx.GraphModule, found: Provenance, units: frozenset[int]) -> fx.
     return thin
 
 
-def slice_parameters(module: nn.Module, found: Provenance, units: frozenset[int]) -> None:
-    """Cut parameters and buffers along their bound axes, in place."""
-    gone = torch.tensor(sorted(units), dtype=torch.int64)
-    for name, bound in found.axes.items():
+def slice_parameters(module: nn.Module, names: Iterable[str], keeps: Keeps) -> None:
+    """Cut the named parameters and buffers along their bound axes, in place."""
+    for name in names:
         whole = attribute(module, name)
         tensor = whole
-        for axis, labels in bound.items():
-            mask = ~torch.isin(labels, gone)
-            if not bool(mask.all()):
-                tensor = tensor.detach().index_select(axis, mask.nonzero().flatten().to(tensor.device))
+        for axis, mask in keeps.of_parameter(name).items():
+            tensor = tensor.detach().index_select(axis, mask.nonzero().flatten().to(tensor.device))
         if tensor is not whole:
             tensor = tensor.contiguous()
             trained = whole.requires_grad

@@ -34,8 +34,8 @@ def fold_constants(module: fx.GraphModule, parameters: bool = True) -> fx.GraphM
         for n, value in values.items()
         if n.op != "get_attr" and isinstance(value, Tensor) and any(user not in values for user in n.users)
     ]
-    roots = [n for n in open_ends if not _is_tied(module, n, _sources(n, values))]
-    sources = {node: _sources(node, values) for node in roots}
+    sources = {node: _sources(node, values) for node in open_ends}
+    roots = [node for node in open_ends if not _is_tied(module, node, sources[node])]
     names: set[str] = set()
     for node in roots:
         value, name = values[node].clone(), _name_for(module, node, values[node].shape, sources[node])
@@ -50,9 +50,8 @@ def fold_constants(module: fx.GraphModule, parameters: bool = True) -> fx.GraphM
         node.replace_all_uses_with(folded, delete_user_cb=lambda user: user not in values)
     needed = _upstream([n for n in open_ends if n not in roots], values)
     for node in reversed([n for n in values if n.op != "get_attr"]):
-        if not node.users and not (
-            _writes(node) and _base(node) in needed
-        ):  # also what writes in place, which no elimination of dead code would take
+        # No elimination of dead code would take what writes in place.
+        if not node.users and not (_writes(node) and _base(node) in needed):
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     drop_unread(module, {source for node in roots for source in sources[node]} - names)

@@ -13,6 +13,7 @@ product without heads one side stays whole.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -143,17 +144,10 @@ def einsum(flow: Flow, node: fx.Node) -> Any:
 
     def laid(labels: Tensor, term: str, *parts: list[str]) -> Tensor:
         moved = labels.permute([term.index(c) for part in parts for c in part])
-        return moved.reshape([size[c] for c in parts[0]] + [_product(size, part) for part in parts[1:]])
+        return moved.reshape([size[c] for c in parts[0]] + [math.prod(size[c] for c in part) for part in parts[1:]])
 
     found = contract(
         flow, laid(operands[0], first, batch, rows, inner), laid(operands[1], second, batch, inner, columns)
     )
     order = batch + rows + columns
     return found.reshape([size[c] for c in order]).permute([order.index(c) for c in out])
-
-
-def _product(size: dict[str, int], letters: list[str]) -> int:
-    total = 1
-    for letter in letters:
-        total *= size[letter]
-    return total

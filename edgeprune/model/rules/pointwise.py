@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import torch
 from torch import Tensor, fx
 
 from edgeprune.model.flow import Flow
@@ -85,4 +84,4 @@ def same(flow: Flow, node: fx.Node) -> Any:
 
 
 def created(flow: Flow, node: fx.Node) -> Any:
-    return torch.zeros(1, dtype=torch.int64).expand(flow.shapes.get(node.name, (1,)))
+    return flow.frozen_like(node)
