@@ -11,6 +11,8 @@ import pytest
 import torch
 
 import edgeprune
+from edgeprune.model.count import macs
+from edgeprune.model.traced import trace
 from edgeprune.train.network import Network
 from tests.zoo import SHAPE, build
 
@@ -69,6 +71,7 @@ def test_quantize_and_export_make_a_bundle(target: str, lowering: str, tmp_path:
     assert bundle.manifest.lowering == lowering
     assert bundle.manifest.precision == "int8"
     assert bundle.labels == list("abcde")
+    assert bundle.manifest.macs == macs(trace(build("Plain"), SHAPE)) > 0
     if target == "cpu-x86-avx2":
         assert edgeprune.profile(tmp_path / "bundle", seconds=0.2).golden.checked == 4
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 from torch import fx
 
@@ -47,16 +48,26 @@ def _contraction(node: fx.Node, shapes: Shapes) -> tuple[fx.Node, int] | None:
     if name.startswith("conv") and name.endswith("d") and "input" in arguments(node):
         x, weight, _, _ = convolution_arguments(node)
         places = shapes[x.name] if "transpose" in name else out
-        return (weight, places[0] * math.prod(places[2:])) if weight.op == "get_attr" else None
+        stored = _stored(weight)
+        return (stored, places[0] * math.prod(places[2:])) if stored is not None else None
     if name == "linear":
-        weight = arguments(node)["weight"]
-        return (weight, math.prod(out[:-1])) if weight.op == "get_attr" else None
+        stored = _stored(arguments(node)["weight"])
+        return (stored, math.prod(out[:-1])) if stored is not None else None
     if name in {"matmul", "mm", "bmm", "addmm"}:
         left, right = node.args[-2:]
         for factor, used in ((right, out[:-1]), (left, (*out[:-2], out[-1]))):
-            if isinstance(factor, fx.Node) and factor.op == "get_attr" and len(shapes[factor.name]) == 2:
-                return factor, math.prod(used)
+            stored = _stored(factor)
+            if stored is not None and len(shapes[stored.name]) == 2:
+                return stored, math.prod(used)
     return None
+
+
+def _stored(operand: Any) -> fx.Node | None:
+    """The parameter or buffer that an operand is, seen through its quantizer if it has one."""
+    node = operand
+    while isinstance(node, fx.Node) and (node.op == "call_module" or name_of(node).startswith("fake_quantize")):
+        node = node.args[0]
+    return node if isinstance(node, fx.Node) and node.op == "get_attr" else None
 
 
 def macs(traced: Traced) -> int:

@@ -27,6 +27,7 @@ from edgeprune.spec.recipe import Recipe, digest
 from edgeprune.spec.strict import read_toml
 
 RECIPE, RESULT, BUNDLE = "recipe.toml", "result.json", "bundle"
+STAGES, LOCK = "stages", ".lock"
 SMALLEST_FILE = 64 * 1024
 TORCH = version("torch")
 
@@ -58,7 +59,7 @@ class RunFolder:
         it is given the same folder again and may go on from a checkpoint there.
         """
         key = digest([name, settings, [stage.key for stage in inputs], fingerprint, __version__, TORCH])[:16]
-        done = self.path / "stages" / f"{name}-{key}"
+        done = self.path / STAGES / f"{name}-{key}"
         if (done / "stage.json").is_file():
             return Stage(name, key, done, _seconds(done), ran=False)
         work = done.with_name(f".{done.name}.work")
@@ -125,11 +126,11 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
             raise EdgepruneError(
                 f"{path}: holds a run of another recipe ({differing}). Choose another folder with -o, or delete it."
             )
-    elif path.exists() and (not path.is_dir() or any(path.iterdir())):
+    elif path.exists() and (not path.is_dir() or {file.name for file in path.iterdir()} - {STAGES, LOCK}):
         raise EdgepruneError(f"{path}: is not a run directory and not empty. Choose another folder with -o.")
     try:
         path.mkdir(parents=True, exist_ok=True)
-        held = (path / ".lock").open("w")
+        held = (path / LOCK).open("w")
     except OSError as error:
         raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Choose another folder with -o.") from None
     with held as lock:
@@ -146,16 +147,21 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
         try:
             yield RunFolder(path, recipe)
         except EdgepruneError:
-            if not any((path / "stages").glob("*")):
-                _clear(path)
+            if not (path / RESULT).is_file():
+                _withdraw(path)
             raise
 
 
-def _clear(path: Path) -> None:
-    """Take a run directory back in which no stage came to its end."""
-    shutil.rmtree(path / "stages", ignore_errors=True)
-    for name in (RECIPE, ".lock"):
-        (path / name).unlink(missing_ok=True)
+def _withdraw(path: Path) -> None:
+    """Take back the recipe of a run that cannot come to its end, so that a corrected one may take its place.
+
+    The stages that are done stay: they are found by their keys. A directory without any goes.
+    """
+    (path / RECIPE).unlink(missing_ok=True)
+    if any((path / STAGES).glob("*")):
+        return
+    shutil.rmtree(path / STAGES, ignore_errors=True)
+    (path / LOCK).unlink(missing_ok=True)
     with suppress(OSError):  # something else lies there: it stays
         path.rmdir()
 

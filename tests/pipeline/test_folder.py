@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.pipeline.folder import RECIPE, open_run, recipe_of
+from edgeprune.pipeline.folder import RECIPE, RESULT, open_run, recipe_of
 from edgeprune.spec.recipe import Budget, Recipe, Source
 
 
@@ -74,3 +74,24 @@ def test_two_processes_do_not_share_a_run_and_foreign_folders_are_left_alone(tmp
     with pytest.raises(EdgepruneError, match="not a run directory"), open_run(tmp_path / "photos", _recipe()):
         pass
     assert [p.name for p in (tmp_path / "photos").iterdir()] == ["a.jpg"]
+
+
+def test_after_a_mistake_a_corrected_recipe_goes_on_from_the_stages_that_are_done(tmp_path: Path) -> None:
+    def refuses(_: Path) -> None:
+        raise EdgepruneError("--keep 'haed*' matches no layer")
+
+    with pytest.raises(EdgepruneError, match="haed"), open_run(tmp_path / "run", _recipe(keep=("haed*",))) as run:
+        run.stage("dense", {}, [], _write("trained"))
+        run.stage("prune", {}, [], refuses)
+    with open_run(tmp_path / "run", _recipe(keep=("head*",))) as run:
+        assert not run.stage("dense", {}, [], _write("never")).ran
+        run.publish(RESULT, "{}")
+    with pytest.raises(EdgepruneError, match="no space"), open_run(tmp_path / "run", _recipe(keep=("head*",))):
+        raise EdgepruneError("no space")
+    assert recipe_of(tmp_path / "run").keep == ("head*",), "a run with a result keeps its recipe"
+
+
+def test_a_mistake_before_any_stage_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(EdgepruneError, match="no such"), open_run(tmp_path / "run", _recipe()) as run:
+        run.stage("dense", {}, [], lambda _: (_ for _ in ()).throw(EdgepruneError("no such layer")))
+    assert not (tmp_path / "run").exists()
