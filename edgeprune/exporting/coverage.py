@@ -10,7 +10,7 @@ from edgeprune.exporting.macs import INT8, macs_per_node
 
 @dataclass(frozen=True)
 class Int8Share:
-    """Multiply-adds of convolutions and linear layers for one image, and which nodes ran in float."""
+    """Multiply-adds of layers and of products of activations for one image, and which of these ran in float."""
 
     share: float
     int8_macs: int

@@ -35,11 +35,12 @@ FLOAT = {
     "FusedGemm": 1,
     "MatMul": 1,
     "FusedMatMul": 1,
+    "Einsum": 1,
 }
 
 
 def macs_per_node(model_path: Path, input_shape: tuple[int, ...], optimise: bool) -> list[tuple[onnx.NodeProto, int]]:
-    """Run the model on one image and count each weighted node, as written or as ONNX Runtime made it."""
+    """Run the model on one image and count each contraction, as written or as ONNX Runtime made it."""
     levels = ort.GraphOptimizationLevel
     options = ort.SessionOptions()
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
@@ -56,18 +57,18 @@ def macs_per_node(model_path: Path, input_shape: tuple[int, ...], optimise: bool
     return _count(Wiring(model), shapes)
 
 
-Shapes = dict[str, tuple[list[int], list[int]]]
+Shapes = dict[str, tuple[list[list[int]], list[int]]]
 
 
 def _shapes(profile: Path) -> Shapes:
-    """Shapes of each node's first input and first output, by node name."""
+    """Shapes of each node's inputs and of its first output, by node name."""
     shapes: Shapes = {}
     for event in json.loads(profile.read_text()):
         arguments: dict[str, Any] = event.get("args", {})
         outputs, inputs = arguments.get("output_type_shape"), arguments.get("input_type_shape")
         if event.get("cat") == "Node" and outputs and inputs:
             node = event["name"].removesuffix("_kernel_time")
-            shapes[node] = next(iter(inputs[0].values())), next(iter(outputs[0].values()))
+            shapes[node] = [next(iter(each.values())) for each in inputs], next(iter(outputs[0].values()))
     return shapes
 
 
@@ -77,9 +78,17 @@ def _count(wiring: Wiring, shapes: Shapes) -> list[tuple[onnx.NodeProto, int]]:
         position = {**INT8, **FLOAT}.get(node.op_type)
         if position is None or len(node.input) <= position:
             continue
+        inputs, written = shapes[node.name]
         weight = _stored_shape(wiring, node.input[position])
-        if weight is not None:
-            counted.append((node, _macs(node, weight, *shapes[node.name])))
+        if node.op_type == "Einsum":
+            counted.append((node, _einsum_macs(_equation(node), inputs)))
+        elif weight is not None:
+            counted.append((node, _macs(node, weight, inputs[0], written)))
+        elif "MatMul" in node.op_type:  # a product of activations, summed over the last axis of the first
+            summed = inputs[0][-2 if attribute(node, "transA", 0) else -1]
+            counted.append((node, math.prod(written) * int(summed)))
+        else:  # a kernel that is computed
+            counted.append((node, _macs(node, inputs[position], inputs[0], written)))
     return counted
 
 
@@ -105,3 +114,15 @@ def _macs(node: onnx.NodeProto, weight: list[int], read: list[int], written: lis
     rows_first = len(weight) > 2 or ("Gemm" in node.op_type and bool(attribute(node, "transB", 0)))
     channels = weight[0] if rows_first else weight[-1]
     return math.prod(written) * math.prod(weight) // channels
+
+
+def _equation(node: onnx.NodeProto) -> str:
+    return str(onnx.helper.get_node_attr_value(node, "equation").decode())
+
+
+def _einsum_macs(equation: str, inputs: list[list[int]]) -> int:
+    """One for each combination of its letters' indices."""
+    terms = equation.replace(" ", "").partition("->")[0].split(",")
+    letters = [letter for term in terms for letter in term]
+    sizes = dict(zip(letters, [size for shape in inputs for size in shape], strict=True))
+    return math.prod(sizes.values())

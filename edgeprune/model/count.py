@@ -1,17 +1,18 @@
 """Multiply-adds and parameters of an exported graph, per layer.
 
-One multiply-add (MAC) is one weight used once for one output; biases, normalisation and pooling are not counted.
+One multiply-add (MAC) is one weight used once for one output, or one activation that meets another in a product;
+biases, normalisation and pooling are not counted.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
 
 from torch import fx
 
-from edgeprune.model.operators import arguments, convolution_arguments, name_of
+from edgeprune.model.operators import arguments, convolution_arguments, name_of, stored_operand
+from edgeprune.model.products import Product, products_of
 from edgeprune.model.shapes import Shapes, node_shapes
 from edgeprune.model.traced import Traced
 
@@ -48,31 +49,32 @@ def _contraction(node: fx.Node, shapes: Shapes) -> tuple[fx.Node, int] | None:
     if name.startswith("conv") and name.endswith("d") and "input" in arguments(node):
         x, weight, _, _ = convolution_arguments(node)
         places = shapes[x.name] if "transpose" in name else out
-        stored = _stored(weight)
+        stored = stored_operand(weight)
         return (stored, places[0] * math.prod(places[2:])) if stored is not None else None
     if name == "linear":
-        stored = _stored(arguments(node)["weight"])
+        stored = stored_operand(arguments(node)["weight"])
         return (stored, math.prod(out[:-1])) if stored is not None else None
     if name in {"matmul", "mm", "bmm", "addmm"}:
         left, right = node.args[-2:]
         for factor, used in ((right, out[:-1]), (left, (*out[:-2], out[-1]))):
-            stored = _stored(factor)
+            stored = stored_operand(factor)
             if stored is not None and len(shapes[stored.name]) == 2:
                 return stored, math.prod(used)
     return None
 
 
-def _stored(operand: Any) -> fx.Node | None:
-    """The parameter or buffer that an operand is, seen through its quantizer if it has one."""
-    node = operand
-    while isinstance(node, fx.Node) and (node.op == "call_module" or name_of(node).startswith("fake_quantize")):
-        node = node.args[0]
-    return node if isinstance(node, fx.Node) and node.op == "get_attr" else None
+def products(traced: Traced, shapes: Shapes | None = None) -> list[Product]:
+    """The products of activations with each other, in graph order."""
+    shapes = shapes or node_shapes(traced)
+    return [found for node in traced.module.graph.nodes for found in products_of(node, shapes)]
 
 
 def macs(traced: Traced) -> int:
-    """Multiply-adds for one image."""
-    return sum(layer.macs for layer in layers(traced))
+    """Multiply-adds for one image, of layers and of products between activations."""
+    shapes = node_shapes(traced)
+    return sum(layer.macs for layer in layers(traced, shapes)) + sum(
+        product.macs for product in products(traced, shapes)
+    )
 
 
 def params(traced: Traced) -> int:

@@ -43,3 +43,11 @@ def convolution_arguments(node: fx.Node) -> tuple[fx.Node, fx.Node, fx.Node | No
     """Input, weight, bias and groups of a convolution, transposed or not."""
     given = arguments(node)
     return given["input"], given["weight"], given["bias"], given["groups"]
+
+
+def stored_operand(operand: Any) -> fx.Node | None:
+    """The parameter or buffer that an operand is, seen through its quantizer if it has one."""
+    node = operand
+    while isinstance(node, fx.Node) and (node.op == "call_module" or name_of(node).startswith("fake_quantize")):
+        node = node.args[0]
+    return node if isinstance(node, fx.Node) and node.op == "get_attr" else None

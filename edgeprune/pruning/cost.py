@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -9,10 +10,11 @@ import numpy as np
 from torch import Tensor, fx
 
 from edgeprune.model.attributes import attribute
-from edgeprune.model.count import Layer, layers
+from edgeprune.model.count import Layer, layers, products
 from edgeprune.model.groups import Group
 from edgeprune.model.labels import FROZEN
 from edgeprune.model.operators import name_of
+from edgeprune.model.products import Product
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.quantity import Affine, Counts, Floats, Products, Quantity, Weighted, value
@@ -33,7 +35,7 @@ class Cost:
     tensors: Products
     """The same, then one row for each other tensor that a layer contracts (`contracted`)."""
     uses: Products
-    """Multiply-adds, one row per use of a layer's weight, in the order of `count.layers`."""
+    """Multiply-adds of layers, one row per use of a weight, in the order of `count.layers`."""
     latency_from: str | None = None
     """What the milliseconds come from, in words; None where there are none."""
 
@@ -60,22 +62,22 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
             if name in rows:
                 rows[name][1].setdefault(axis, {})[g] = group.width((name, axis))
     units = np.array([len(group.units) for group in groups], dtype=np.int64)
-    sizes = products([rows[name] for name in parameters], units)
+    sizes = laid_out([rows[name] for name in parameters], units)
     nodes = {node.name: node for node in traced.module.graph.nodes}
-    uses = products(
-        [_use(each, nodes[each.node], rows[each.weight], found.nodes[each.node], index) for each in used], units
-    )
+    uses = [_use(each, nodes[each.node], rows[each.weight], found.nodes[each.node], index) for each in used]
+    between = [_product(each, found, index) for each in products(traced, found.shapes)]
+    every = laid_out([*uses, *between], units)
     outputs = [_axis(rows[name], axis) for name, axis in found.weights.items() if name in rows]
     return Cost(
         {
-            "macs": Weighted(uses, np.ones(len(used))),
+            "macs": Weighted(every, np.ones(len(every.scale))),
             "params": Weighted(sizes, np.ones(len(parameters))),
-            "sparsity": total(products(outputs, units)),
+            "sparsity": total(laid_out(outputs, units)),
         },
         units,
         sizes,
-        products([*rows.values()], units),
-        uses,
+        laid_out([*rows.values()], units),
+        laid_out(uses, units),
     )
 
 
@@ -94,9 +96,27 @@ def _use(layer: Layer, node: fx.Node, weight: Row, labels: Tensor, index: Index)
     places: dict[int, float] = {}
     varying = [axis for axis, length in enumerate(labels.shape) if length > 1]
     if varying and varying != [_output_axis(node, labels.dim())]:
-        each = layer.reuse / labels.numel()
-        places = {int(g): each * index.per_unit(labels)[g] for g in np.flatnonzero(index.count(labels))}
+        places = _held(labels, layer.reuse, index)
     return lengths | {beside: layer.reuse}, held | ({beside: places} if places else {})
+
+
+def _product(product: Product, found: Provenance, index: Index) -> Row:
+    """The multiply-adds of a product of activations: its outer elements, and the length that they are summed over."""
+    lengths = {0: math.prod(found.shapes[product.outer]), 1: product.reuse}
+    held = {0: _held(found.nodes[product.outer], lengths[0], index)}
+    if product.inner is not None:
+        node, axis = product.inner
+        lengths[2] = found.shapes[node][axis]
+        labels = found.nodes[node].movedim(axis, -1)
+        line = labels.reshape(-1, labels.shape[-1])[0]
+        held[2] = _held(line, lengths[2], index) if len(line.unique()) > 1 else {}
+    return lengths, {axis: groups for axis, groups in held.items() if groups}
+
+
+def _held(labels: Tensor, length: int, index: Index) -> dict[int, float]:
+    """Group -> indices per unit, of `length` in all: labels hold one where the channels do not vary."""
+    per_unit = index.per_unit(labels) * (length / labels.numel())
+    return {int(g): float(per_unit[g]) for g in np.flatnonzero(per_unit)}
 
 
 def _output_axis(node: fx.Node, rank: int) -> int:
@@ -131,7 +151,7 @@ def label_index(groups: list[Group]) -> Index:
     return Index(of, np.array([len(group.units) for group in groups], dtype=np.int64))
 
 
-def products(rows: list[Row], units: Counts) -> Products:
+def laid_out(rows: list[Row], units: Counts) -> Products:
     """Lay out tensors for fast evaluation."""
     axes = max([1, *(len(held) for _, held in rows)])
     scale, fixed = np.ones(len(rows)), np.ones((len(rows), axes))

@@ -35,16 +35,17 @@ def inspect_network(traced: Traced, model: str, target: Target | None) -> Inspec
     limits = Limits(target.channel_multiple.value if target is not None else MULTIPLE, MAX_SPARSITY)
     narrowest = np.array([ladder(group, limits)[-1] for group in ground.groups], dtype=np.int64)
     cost, found = ground.cost, _layers(traced, ground)
-    params = int(cost.params(cost.units))
+    macs, params = int(cost.macs(cost.units)), int(cost.params(cost.units))
     return Inspection(
         model=model,
         input_shape=traced.input_shape,
         target=target.name if target is not None else None,
         channel_multiple=limits.multiple,
-        macs=int(cost.macs(cost.units)),
+        macs=macs,
+        other_macs=macs - sum(layer.macs for layer in found),
         params=params,
         other_params=params - sum(layer.params for layer in found),
-        macs_in_groups=1 - cost.macs(0 * cost.units) / max(cost.macs(cost.units), 1),
+        macs_in_groups=1 - cost.macs(0 * cost.units) / max(macs, 1),
         params_in_groups=1 - cost.params(0 * cost.units) / max(params, 1),
         whole=reached(cost, cost.units),
         smallest=reached(cost, narrowest),

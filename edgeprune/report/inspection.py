@@ -75,8 +75,8 @@ def _layers(found: Inspection) -> RenderableType:
     for layer in found.layers:
         costs = (_shape(layer.shape), counted(layer.macs), counted(layer.params))
         drawn.add_row(Text(layer.name), layer.kind, *costs, Text(layer.group or NONE))
-    if found.other_params:
-        drawn.add_row("all else", "", "", "", counted(found.other_params), "")
+    if found.other_macs or found.other_params:
+        drawn.add_row("all else", "", "", counted(found.other_macs), counted(found.other_params), "")
     return drawn
 
 

@@ -42,6 +42,8 @@ class Inspection:
     target: str | None
     channel_multiple: int
     macs: int
+    other_macs: int
+    """Of products between activations, as an attention's scores."""
     params: int
     other_params: int
     """Of no layer in `layers`: norms, positions, scales."""

@@ -16,7 +16,7 @@ from edgeprune.pruning.budget import check, choose, smallest
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget, LayerRule
+from edgeprune.spec.recipe import AttentionCut, Budget, LayerRule
 from tests.zoo import SHAPE, ZOO, build
 
 
@@ -25,10 +25,11 @@ def _random_scores(ground, seed: int) -> Scores:
     return Scores({g.name: torch.rand(len(g.units), generator=generator, dtype=torch.float64) for g in ground.groups})
 
 
+@pytest.mark.parametrize("attention", ["dims", "heads"])
 @pytest.mark.parametrize("name", [n for n in ZOO if n != "Unknown"])
-def test_the_cost_model_says_what_the_compacted_network_has(name: str) -> None:
+def test_the_cost_model_says_what_the_compacted_network_has(name: str, attention: AttentionCut) -> None:
     traced = trace(build(name), SHAPE)
-    ground = prunable(traced, ())
+    ground = prunable(traced, (), attention=attention)
     cuts = choose(ground.groups, _random_scores(ground, 1), ground.cost, Budget(macs=0.6), Limits(2, 0.9))
     thin, _ = compact(traced, ground.found, cuts.units, torch.randn(2, *SHAPE))
     assert macs(thin) / macs(traced) == pytest.approx(cuts.reached["macs"])

@@ -25,7 +25,7 @@ from tests.zoo import SHAPE, ZOO, build
 def test_layers_add_up_to_the_network(name: str) -> None:
     traced = trace(build(name), SHAPE)
     found = inspect_network(traced, name, None)
-    assert found.macs == macs(traced) == sum(layer.macs for layer in found.layers)
+    assert found.macs == macs(traced) == sum(layer.macs for layer in found.layers) + found.other_macs
     assert found.params == params(traced) == sum(layer.params for layer in found.layers) + found.other_params
     assert 0 <= found.macs_in_groups <= 1
     assert {layer.group for layer in found.layers} - {None} <= {group.name for group in found.groups}
