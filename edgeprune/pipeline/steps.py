@@ -240,6 +240,7 @@ def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
         epochs=epochs,
         batch_size=training.batch_size,
         learning_rate=learning_rate,
+        warmup=training.warmup,
         momentum=training.momentum,
         weight_decay=training.weight_decay,
         distill=training.distill,

@@ -109,6 +109,8 @@ class Training(Strict):
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.02, gt=0)
     qat_learning_rate: float = Field(default=5e-4, gt=0)
+    warmup: float = Field(default=0.05, ge=0, lt=1)
+    """Share of a training's steps over which the learning rate rises."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     distill: float = Field(default=0.7, ge=0, le=1)

@@ -33,6 +33,8 @@ class Plan:
     epochs: int
     batch_size: int
     learning_rate: float
+    warmup: float
+    """Share of the steps over which the rate rises from nothing."""
     momentum: float
     weight_decay: float
     distill: float
@@ -77,7 +79,7 @@ def fit(
     mode: Callable[[fx.GraphModule, bool], None] = set_training,
     after_step: AfterStep | None = None,
 ) -> Fitted:
-    """Train in place with cosine decay, and return the best epoch's network.
+    """Train in place, and return the best epoch's network.
 
     The network as it comes competes too (epoch 0), so training never makes the validation accuracy worse. Data order
     and augmentation follow from the seed and the epoch alone: an interrupted training ends with the same weights.
@@ -142,7 +144,7 @@ def _epoch(
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for group in optimizer.param_groups:
-            group["lr"] = _cosine(plan.learning_rate, epoch * steps + step, plan.epochs * steps)
+            group["lr"] = plan.learning_rate * _schedule(epoch * steps + step, plan.epochs * steps, plan.warmup)
         optimizer.step()
         if after_step is not None:
             after_step(module, optimizer)
@@ -151,9 +153,14 @@ def _epoch(
     return total / max(steps, 1)
 
 
-def _cosine(start: float, step: int, steps: int) -> float:
-    """Cosine decay to zero (Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts)."""
-    return start * 0.5 * (1 + math.cos(math.pi * step / steps))
+def _schedule(step: int, steps: int, warmup: float) -> float:
+    """Share of the learning rate: a linear rise, under a cosine decay to zero.
+
+    Goyal et al. 2017, arXiv 1706.02677, section 2.2: a network that was just cut has large gradients at first.
+    Loshchilov & Hutter 2017, arXiv 1608.03983, eq. 5, without restarts.
+    """
+    rise = min(1.0, (step + 1) / (warmup * steps)) if warmup else 1.0
+    return rise * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _opinion(teacher: fx.GraphModule | None, x: Tensor) -> Tensor | None:

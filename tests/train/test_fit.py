@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -38,6 +39,7 @@ def _plan(**changes: object) -> Plan:
         "epochs": 3,
         "batch_size": 20,
         "learning_rate": 0.05,
+        "warmup": 0.0,
         "momentum": 0.9,
         "weight_decay": 1e-4,
         "distill": 0.5,
@@ -58,6 +60,21 @@ def test_training_learns_and_reports_every_epoch(optimizer: str, rate: float) ->
     assert [row["epoch"] for row in fitted.history] == list(range(7))
     assert fitted.history[-1]["loss"] < fitted.history[1]["loss"]
     assert max(row["val_accuracy"] for row in fitted.history) > fitted.history[0]["val_accuracy"]
+
+
+def test_the_rate_rises_over_its_share_of_the_steps_and_falls_to_nothing() -> None:
+    rates: list[float] = []
+
+    def note(_: object, optimizer: torch.optim.Optimizer) -> None:
+        rates.append(optimizer.param_groups[0]["lr"])
+
+    fit(_student(), _data(), _plan(epochs=8, warmup=0.25), None, silent, after_step=note)
+    assert len(rates) == 40
+    assert rates[:10] == sorted(rates[:10])
+    assert rates[9:] == sorted(rates[9:], reverse=True)
+    assert rates[0] == pytest.approx(0.005)
+    assert rates[9] == pytest.approx(0.05 * 0.5 * (1 + math.cos(math.pi * 9 / 40)))
+    assert rates[-1] < 0.001
 
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adam"])
