@@ -144,16 +144,17 @@ class TokenMixing(Embedding):
 
 
 class Einsum(Embedding):
-    """Attention in einsum's letters."""
+    """Attention in einsum's letters, with a table of relative positions."""
 
     def __init__(self) -> None:
         super().__init__()
         self.q, self.k, self.v, self.project = (nn.Linear(24, 24) for _ in range(4))
+        self.positions = nn.Parameter(torch.randn(17, 17, 8) * 0.1)
 
     def mix(self, x: Tensor) -> Tensor:
         q, k, v = (t.unflatten(-1, (3, 8)) for t in (self.q(x), self.k(x), self.v(x)))
-        scores = torch.einsum("bihd,bjhd->bhij", q, k).softmax(-1)
-        return x + self.project(torch.einsum("bhij,bjhd->bihd", scores, v).flatten(2))
+        scores = torch.einsum("bihd,bjhd->bhij", q, k) + torch.einsum("bihd,ijd->bhij", q, self.positions)
+        return x + self.project(torch.einsum("bhij,bjhd->bihd", scores.softmax(-1), v).flatten(2))
 
 
 def _conv(i: int, o: int, k: int = 3, s: int = 1, groups: int = 1) -> nn.Sequential:

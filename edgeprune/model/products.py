@@ -47,7 +47,10 @@ def _matmul(node: fx.Node, given: dict[str, object], shapes: Shapes) -> list[_Us
     factors = [value for value in given.values() if isinstance(value, fx.Node)][-2:]
     stored = [found for factor in factors if (found := stored_operand(factor)) is not None]
     layer = any(len(shapes[matrix.name]) == 2 for matrix in stored)
-    return [] if layer else [(node.name, (factors[0].name, -1), 1)]
+    if layer:
+        return []
+    inner = (factors[0].name, -1) if factors[0].op != "get_attr" else (factors[1].name, -2)
+    return [(node.name, inner, 1)]
 
 
 def _attention(node: fx.Node, given: dict[str, object], shapes: Shapes) -> list[_Use]:
@@ -67,9 +70,11 @@ def _einsum(node: fx.Node, given: dict[str, object], shapes: Shapes) -> list[_Us
     assert isinstance(operands, (list, tuple))
     if len(operands) != 2 or "." in terms:
         return []
+    # A letter's axis is that of an activation where one has it: channels are known there.
+    stored_first = sorted(zip(operands, letters, strict=True), key=lambda pair: pair[0].op != "get_attr")
     summed = {
         letter: (operand.name, axis)
-        for operand, term in zip(operands, letters, strict=True)
+        for operand, term in stored_first
         for axis, letter in enumerate(term)
         if letter not in out
     }
