@@ -102,13 +102,13 @@ class Training(Strict):
     """The trainings: SGD with Nesterov momentum, in INT8 Adam; cosine decay; the dense network teaches the others."""
 
     epochs: int = Field(default=3, ge=0)
-    qat_epochs: int = Field(default=3, ge=0)
+    qat_epochs: int = Field(default=6, ge=0)
     dense_epochs: int = Field(default=0, ge=0)
     """Epochs of training the dense network first; 0 where it comes trained."""
     dense_learning_rate: float = Field(default=0.05, gt=0)
     batch_size: int = Field(default=128, ge=2)
     learning_rate: float = Field(default=0.02, gt=0)
-    qat_learning_rate: float = Field(default=5e-4, gt=0)
+    qat_learning_rate: float = Field(default=1e-3, gt=0)
     warmup: float = Field(default=0.05, ge=0, lt=1)
     """Share of a training's steps over which the learning rate rises."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
