@@ -147,7 +147,8 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
         try:
             yield RunFolder(path, recipe)
         except EdgepruneError:
-            if not (path / RESULT).is_file():
+            goes_on = any((path / STAGES).glob(".*.work"))  # when the disk has room again
+            if not goes_on and not (path / RESULT).is_file():
                 _withdraw(path)
             raise
 
