@@ -93,10 +93,8 @@ def prove(
     """
     reached = {}
     for dtype, tolerance in TOLERANCE.items():
-        wide, narrow = (
-            in_precision(dtype, dense),
-            in_precision(dtype, thin if dtype == torch.float32 else unfolded or thin),
-        )
+        wide = in_precision(dtype, dense)
+        narrow = in_precision(dtype, thin if dtype == torch.float32 else unfolded or thin)
         expected = masked(wide, found, units, x.to(dtype))
         with torch.no_grad():
             reached[dtype] = _relative(narrow(x.to(dtype)), expected)

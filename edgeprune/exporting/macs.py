@@ -14,6 +14,7 @@ import onnxruntime as ort
 
 from edgeprune.exporting.session import open_session
 from edgeprune.exporting.wiring import Wiring, attribute
+from edgeprune.model.products import FACTORS, summed_axes
 
 # Position of the weight among the inputs, by operator, in any domain (com.microsoft holds the fused and NHWC
 # forms).
@@ -81,7 +82,7 @@ def _count(wiring: Wiring, shapes: Shapes) -> list[tuple[onnx.NodeProto, int]]:
         inputs, written = shapes[node.name]
         weight = _stored_shape(wiring, node.input[position])
         if node.op_type == "Einsum":
-            counted.append((node, _einsum_macs(_equation(node), inputs)))
+            counted.append((node, _einsum_macs(node, inputs, written)))
         elif weight is not None:
             counted.append((node, _macs(node, weight, inputs[0], written)))
         elif "MatMul" in node.op_type:  # a product of activations, summed over the last axis of the first
@@ -116,13 +117,10 @@ def _macs(node: onnx.NodeProto, weight: list[int], read: list[int], written: lis
     return math.prod(written) * math.prod(weight) // channels
 
 
-def _equation(node: onnx.NodeProto) -> str:
-    return str(onnx.helper.get_node_attr_value(node, "equation").decode())
-
-
-def _einsum_macs(equation: str, inputs: list[list[int]]) -> int:
-    """One for each combination of its letters' indices."""
-    terms = equation.replace(" ", "").partition("->")[0].split(",")
-    letters = [letter for term in terms for letter in term]
-    sizes = dict(zip(letters, [size for shape in inputs for size in shape], strict=True))
-    return math.prod(sizes.values())
+def _einsum_macs(node: onnx.NodeProto, inputs: list[list[int]], written: list[int]) -> int:
+    """Output elements times the lengths that they are summed over; none for what is no product of two."""
+    if len(inputs) != FACTORS:
+        return 0
+    equation = onnx.helper.get_node_attr_value(node, "equation").decode()
+    summed = [axes[0] for axes in summed_axes(equation, [len(shape) for shape in inputs]).values()]
+    return math.prod(written) * math.prod(inputs[operand][axis] for operand, axis in summed)

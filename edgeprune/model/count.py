@@ -72,9 +72,8 @@ def products(traced: Traced, shapes: Shapes | None = None) -> list[Product]:
 def macs(traced: Traced) -> int:
     """Multiply-adds for one image, of layers and of products between activations."""
     shapes = node_shapes(traced)
-    return sum(layer.macs for layer in layers(traced, shapes)) + sum(
-        product.macs for product in products(traced, shapes)
-    )
+    weighted = sum(layer.macs for layer in layers(traced, shapes))
+    return weighted + sum(product.macs for product in products(traced, shapes))
 
 
 def params(traced: Traced) -> int:

@@ -1,18 +1,21 @@
 """Products of activations with each other: attention's scores and values, kernels that depend on the image.
 
 They have no weights, yet their multiply-adds are multiply-adds: 4 % of ViT-B/16's at 224 pixels, more at more pixels.
-An einsum counts here whatever its factors are.
+An einsum of two factors counts here whatever they are.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from torch import fx
 
 from edgeprune.model.operators import arguments, name_of, stored_operand
 from edgeprune.model.shapes import Shapes
+
+FACTORS = 2
 
 
 @dataclass(frozen=True)
@@ -65,21 +68,34 @@ def _attention(node: fx.Node, given: dict[str, object], shapes: Shapes) -> list[
 def _einsum(node: fx.Node, given: dict[str, object], shapes: Shapes) -> list[_Use]:
     """Each output sums over the letters that it lacks."""
     operands = given["tensors"]
-    terms, _, out = str(given["equation"]).replace(" ", "").partition("->")
-    letters = terms.split(",")
     assert isinstance(operands, (list, tuple))
-    if len(operands) != 2 or "." in terms:
+    if len(operands) != FACTORS:
         return []
+    found = summed_axes(str(given["equation"]), [len(shapes[operand.name]) for operand in operands])
     # A letter's axis is that of an activation where one has it: channels are known there.
-    stored_first = sorted(zip(operands, letters, strict=True), key=lambda pair: pair[0].op != "get_attr")
-    summed = {
-        letter: (operand.name, axis)
-        for operand, term in stored_first
-        for axis, letter in enumerate(term)
-        if letter not in out
-    }
-    inner = [*summed.values()]
+    places = [
+        min(((operands[i], axis) for i, axis in axes), key=lambda place: place[0].op == "get_attr")
+        for axes in found.values()
+    ]
+    inner = [(operand.name, axis) for operand, axis in places]
     return [(node.name, inner[0] if inner else None, math.prod(shapes[name][axis] for name, axis in inner[1:]))]
+
+
+def summed_axes(equation: str, ranks: Sequence[int]) -> dict[str, list[tuple[int, int]]]:
+    """Each letter that an einsum sums over -> the operands and their axes that have it.
+
+    `ranks`: of the operands; an ellipsis stands for the axes that have no letter. Without an arrow the letters that
+    occur once are the output's (numpy's implicit mode).
+    """
+    terms, arrow, out = equation.replace(" ", "").partition("->")
+    stays = out if arrow else {letter for letter in terms if terms.count(letter) == 1}
+    found: dict[str, list[tuple[int, int]]] = {}
+    for operand, (term, rank) in enumerate(zip(terms.split(","), ranks, strict=True)):
+        spread = term.replace("...", "." * (rank - len(term) + 3))
+        for axis, letter in enumerate(spread):
+            if letter != "." and letter not in stays:
+                found.setdefault(letter, []).append((operand, axis))
+    return found
 
 
 def _convolution(node: fx.Node, given: dict[str, object], shapes: Shapes) -> list[_Use]:

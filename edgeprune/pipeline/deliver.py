@@ -127,7 +127,8 @@ def _latencies(work: Work, folder: Path) -> tuple[list[float | None], list[str]]
     runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
     x, _ = sample(work.data.train, work.data.preprocessing, 1, work.recipe.seed)
     measured = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
-    notes.append(f"latency: ONNX Runtime, batch 1, {runners[0].threads} threads, the three networks timed in turn")
+    threads = "1 thread" if runners[0].threads == 1 else f"{runners[0].threads} threads"
+    notes.append(f"latency: ONNX Runtime, batch 1, {threads}, the three networks timed in turn")
     return [latency.p50 for latency in measured], notes
 
 
