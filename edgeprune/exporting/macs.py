@@ -14,7 +14,7 @@ import onnxruntime as ort
 
 from edgeprune.exporting.session import open_session
 from edgeprune.exporting.wiring import Wiring, attribute
-from edgeprune.model.products import FACTORS, summed_axes
+from edgeprune.model.letters import contracted_axes
 
 # Position of the weight among the inputs, by operator, in any domain (com.microsoft holds the fused and NHWC
 # forms).
@@ -83,13 +83,11 @@ def _count(wiring: Wiring, shapes: Shapes) -> list[tuple[onnx.NodeProto, int]]:
         weight = _stored_shape(wiring, node.input[position])
         if node.op_type == "Einsum":
             counted.append((node, _einsum_macs(node, inputs, written)))
-        elif weight is not None:
-            counted.append((node, _macs(node, weight, inputs[0], written)))
-        elif "MatMul" in node.op_type:  # a product of activations, summed over the last axis of the first
+        elif "MatMul" in node.op_type:  # summed over the last axis of the first factor, with weights or without
             summed = inputs[0][-2 if attribute(node, "transA", 0) else -1]
             counted.append((node, math.prod(written) * int(summed)))
-        else:  # a kernel that is computed
-            counted.append((node, _macs(node, inputs[position], inputs[0], written)))
+        else:  # a kernel that is computed has the shape that it had in the run
+            counted.append((node, _macs(node, weight or inputs[position], inputs[0], written)))
     return counted
 
 
@@ -118,9 +116,7 @@ def _macs(node: onnx.NodeProto, weight: list[int], read: list[int], written: lis
 
 
 def _einsum_macs(node: onnx.NodeProto, inputs: list[list[int]], written: list[int]) -> int:
-    """Output elements times the lengths that they are summed over; none for what is no product of two."""
-    if len(inputs) != FACTORS:
-        return 0
+    """Output elements times the lengths that both factors are summed over."""
     equation = onnx.helper.get_node_attr_value(node, "equation").decode()
-    summed = [axes[0] for axes in summed_axes(equation, [len(shape) for shape in inputs]).values()]
-    return math.prod(written) * math.prod(inputs[operand][axis] for operand, axis in summed)
+    axes = contracted_axes(equation, [len(shape) for shape in inputs])
+    return math.prod(written) * math.prod(inputs[0][first] for first, _ in axes) if axes else 0

@@ -55,8 +55,12 @@ def _contraction(node: fx.Node, shapes: Shapes) -> tuple[fx.Node, int] | None:
         stored = stored_operand(arguments(node)["weight"])
         return (stored, math.prod(out[:-1])) if stored is not None else None
     if name in {"matmul", "mm", "bmm", "addmm"}:
-        left, right = node.args[-2:]
-        for factor, used in ((right, out[:-1]), (left, (*out[:-2], out[-1]))):
+        left, right = [factor for factor in node.args if isinstance(factor, fx.Node)][-2:]
+        vectors = len(shapes[left.name]) == 1, len(shapes[right.name]) == 1  # each weight is used once for them
+        for factor, used in (
+            (right, () if vectors[0] else out[:-1]),
+            (left, () if vectors[1] else (*out[:-2], out[-1])),
+        ):
             stored = stored_operand(factor)
             if stored is not None and len(shapes[stored.name]) == 2:
                 return stored, math.prod(used)

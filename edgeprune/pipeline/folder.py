@@ -119,8 +119,8 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
     Raises:
         EdgepruneError: it holds a run of another recipe, is in use, or is something else's folder.
     """
-    existing = path / RECIPE
-    if existing.is_file():
+    existing, begun, mine = path / RECIPE, not (path / RECIPE).is_file(), not path.exists()
+    if not begun:
         differing = _difference(read_toml(Recipe, existing), recipe)
         if differing:
             raise EdgepruneError(
@@ -140,7 +140,7 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
             raise EdgepruneError(
                 f"{path}: another edgeprune is at work here. Wait for it, or choose another -o."
             ) from None
-        if not existing.is_file():
+        if begun:
             partial = path / f".{RECIPE}.partial"
             partial.write_text(recipe_toml(recipe), encoding="utf-8")
             os.replace(partial, existing)
@@ -148,23 +148,24 @@ def open_run(path: Path, recipe: Recipe) -> Iterator[RunFolder]:
             yield RunFolder(path, recipe)
         except EdgepruneError:
             goes_on = any((path / STAGES).glob(".*.work"))  # when the disk has room again
-            if not goes_on and not (path / RESULT).is_file():
-                _withdraw(path)
+            if begun and not goes_on:
+                _withdraw(path, mine)
             raise
 
 
-def _withdraw(path: Path) -> None:
-    """Take back the recipe of a run that cannot come to its end, so that a corrected one may take its place.
+def _withdraw(path: Path, mine: bool) -> None:
+    """Take back the recipe that this call wrote, so that a corrected one may take its place.
 
-    The stages that are done stay: they are found by their keys. A directory without any goes.
+    The stages that are done stay: they are found by their keys. Without any the directory goes too, if it is `mine`.
     """
     (path / RECIPE).unlink(missing_ok=True)
     if any((path / STAGES).glob("*")):
         return
     shutil.rmtree(path / STAGES, ignore_errors=True)
     (path / LOCK).unlink(missing_ok=True)
-    with suppress(OSError):  # something else lies there: it stays
-        path.rmdir()
+    if mine:
+        with suppress(OSError):  # something else lies there: it stays
+            path.rmdir()
 
 
 def recipe_toml(recipe: Recipe) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -102,14 +101,15 @@ def _use(layer: Layer, node: fx.Node, weight: Row, labels: Tensor, index: Index)
 
 def _product(product: Product, found: Provenance, index: Index) -> Row:
     """The multiply-adds of a product of activations: its outer elements, and the length that they are summed over."""
-    lengths = {0: math.prod(found.shapes[product.outer]), 1: product.reuse}
-    held = {0: _held(found.nodes[product.outer], lengths[0], index)}
+    lengths = {0: product.elements, 1: product.reuse}
+    outer = found.nodes.get(product.outer)  # a parameter is none of these, and counts as whole
+    held = {0: _held(outer, lengths[0], index) if outer is not None else {}}
     if product.inner is not None:
         node, axis = product.inner
         lengths[2] = found.shapes[node][axis]
-        labels = found.nodes[node].movedim(axis, -1)
-        line = labels.reshape(-1, labels.shape[-1])[0]
-        held[2] = _held(line, lengths[2], index) if len(line.unique()) > 1 else {}
+        labels = found.nodes[node].movedim(axis, -1) if node in found.nodes else None
+        line = labels.reshape(-1, labels.shape[-1])[0] if labels is not None else None
+        held[2] = _held(line, lengths[2], index) if line is not None and len(line.unique()) > 1 else {}
     return lengths, {axis: groups for axis, groups in held.items() if groups}
 
 

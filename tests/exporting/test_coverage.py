@@ -9,8 +9,10 @@ from edgeprune.exporting.coverage import int8_share
 from edgeprune.exporting.macs import INT8, macs_per_node
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.model.count import macs, products
+from edgeprune.model.traced import trace
 from tests import zoo
 from tests.exporting.networks import EVERY, OPSET, STYLES, exported, folded, lowered
+from tests.spellings import FORMS, Spellings
 
 FLOAT = ("Upwards", "Windows", "SplitAttention")
 """There is no integer kernel for a transposed convolution, and a roll in front of a layer parts it from its codes."""
@@ -28,6 +30,14 @@ def test_every_layer_runs_in_int8_and_products_of_activations_in_float(name: str
     assert bool(found.float_nodes) == bool(in_float)
     kinds = {node.op_type for node, _ in macs_per_node(path, zoo.SHAPE, optimise=True)}
     assert kinds <= set(INT8) | ({"MatMul", "FusedMatMul", "Einsum"} if in_float else set())
+
+
+@pytest.mark.parametrize("form", list(FORMS))
+def test_contractions_of_every_form_are_counted_in_the_file_as_in_the_graph(form: str, tmp_path: Path) -> None:
+    network = trace(Spellings(form), zoo.SHAPE)
+    path = tmp_path / "model.onnx"
+    onnx.save(to_onnx(network, OPSET), path)
+    assert int8_share(path, zoo.SHAPE).total_macs == macs(network)
 
 
 def test_a_float_network_has_none(tmp_path: Path) -> None:

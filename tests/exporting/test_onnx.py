@@ -7,6 +7,7 @@ import onnx
 import pytest
 import torch
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.check import stored_parameters
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.model.count import params
@@ -16,6 +17,7 @@ from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
 from tests.exporting.networks import EVERY, OPSET, STYLES, exported, folded, images, outputs
+from tests.zoo import SHAPE
 
 OTHERWISE_COUNTED = ("ModuleAttention", "GroupedQueries", "Norms")
 """Biases that are all zero and copies of one table are stored once; an instance norm brings ones and zeros."""
@@ -76,3 +78,22 @@ def test_an_int8_file_is_much_smaller() -> None:
     x = torch.randn(8, 3, 32, 32)
     small = to_onnx(freeze(prepare(network, "unsigned", "onnxruntime", 8, [x])), OPSET).ByteSize()
     assert small < 0.4 * to_onnx(network, OPSET).ByteSize()
+
+
+def test_an_operator_that_onnx_lacks_in_this_form_is_named_in_one_line() -> None:
+    class Grouped(torch.nn.Module):
+        """As many groups as there are images, which ONNX wants to know before."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.kernels, self.head = torch.nn.Linear(3, 27), torch.nn.Linear(3, 5)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            count = x.shape[0] * 3
+            kernels = self.kernels(x.mean((2, 3))).reshape(count, 1, 3, 3)
+            y = torch.nn.functional.conv2d(x.reshape(1, count, 12, 12), kernels, groups=count)
+            return self.head(y.reshape(-1, 3, 10, 10).mean((2, 3)))
+
+    with pytest.raises(EdgepruneError, match=r"aten\.conv2d\.default cannot be written as ONNX") as raised:
+        to_onnx(trace(Grouped(), SHAPE), OPSET)
+    assert len(str(raised.value).splitlines()) == 1

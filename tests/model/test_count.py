@@ -8,8 +8,10 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from edgeprune.model.count import macs
-from edgeprune.model.products import summed_axes
+from edgeprune.model.letters import contracted_axes
 from edgeprune.model.traced import trace
+from edgeprune.pruning.plan import survey
+from tests.spellings import FORMS, Spellings
 from tests.zoo import SHAPE, ZOO, build
 
 
@@ -22,27 +24,28 @@ def test_multiply_adds_are_half_of_torch_s_flops(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("equation", "ranks", "summed"),
+    ("equation", "ranks", "axes"),
     [
-        ("bihd,bjhd->bhij", (4, 4), {"d": [(0, 3), (1, 3)]}),
-        ("...ij, ...jk -> ...ik", (4, 4), {"j": [(0, 3), (1, 2)]}),
-        ("ij,jk", (2, 2), {"j": [(0, 1), (1, 0)]}),
-        ("bc,dc->b", (2, 2), {"c": [(0, 1), (1, 1)], "d": [(1, 0)]}),
+        ("bihd,bjhd->bhij", (4, 4), [(3, 3)]),
+        ("...ij, ...jk -> ...ik", (4, 4), [(3, 2)]),
+        ("...ij,jk", (3, 2), [(2, 0)]),
+        ("ij,jk", (2, 2), [(1, 0)]),
+        ("bhc,hdc->b", (3, 3), [(1, 0), (2, 2)]),
+        ("bc,bc->bc", (2, 2), []),
+        ("ii->i", (2,), []),
     ],
 )
-def test_an_einsum_sums_over_the_letters_that_its_output_lacks(
-    equation: str, ranks: tuple[int, int], summed: dict[str, list[tuple[int, int]]]
+def test_an_einsum_sums_over_the_letters_of_both_factors_that_its_output_lacks(
+    equation: str, ranks: tuple[int, ...], axes: list[tuple[int, int]]
 ) -> None:
-    assert summed_axes(equation, ranks) == summed
+    assert contracted_axes(equation, ranks) == axes
 
 
-def test_an_ellipsis_counts_too() -> None:
-    class Spread(torch.nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.head = torch.nn.Linear(12, 5)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            return self.head(torch.einsum("...ij,...kj->...ik", x, x).mean((1, 2)))
-
-    assert macs(trace(Spread(), SHAPE)) == 3 * 12 * 12 * 12 + 12 * 5
+@pytest.mark.parametrize("form", list(FORMS))
+def test_odd_spellings_count_too_in_the_graph_and_in_the_cost_model(form: str) -> None:
+    traced = trace(Spellings(form), SHAPE)
+    with FlopCounterMode(display=False) as counter, torch.no_grad(), sdpa_kernel(SDPBackend.MATH):
+        traced.module(traced.example(batch=1))
+    assert macs(traced) == counter.get_total_flops() / 2 + FORMS[form]
+    ground = survey(traced)
+    assert ground.cost.macs(ground.cost.units) == macs(traced)

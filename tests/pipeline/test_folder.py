@@ -86,13 +86,23 @@ def test_after_a_mistake_a_corrected_recipe_goes_on_from_the_stages_that_are_don
         mistaken()
     with open_run(tmp_path / "run", _recipe(keep=("head*",))) as run:
         assert not run.stage("dense", {}, [], _write("never")).ran
-        run.publish(RESULT, "{}")
-    with pytest.raises(EdgepruneError, match="no space"), open_run(tmp_path / "run", _recipe(keep=("head*",))):
-        raise EdgepruneError("no space")
-    assert recipe_of(tmp_path / "run").keep == ("head*",), "a run with a result keeps its recipe"
+
+
+@pytest.mark.parametrize("published", [True, False])
+def test_a_recipe_that_lay_there_before_stays_whatever_happens(tmp_path: Path, published: bool) -> None:
+    with open_run(tmp_path / "run", _recipe()) as run:
+        run.stage("prune", {}, [], _write("pruned"))
+        if published:
+            run.publish(RESULT, "{}")
+    with pytest.raises(EdgepruneError, match="syntax"), open_run(tmp_path / "run", _recipe()):
+        raise EdgepruneError("net.py: syntax error")
+    assert recipe_of(tmp_path / "run") == _recipe()
 
 
 def test_a_mistake_before_any_stage_leaves_nothing(tmp_path: Path) -> None:
-    with pytest.raises(EdgepruneError, match="no such"), open_run(tmp_path / "run", _recipe()):
-        raise EdgepruneError("no such layer")
+    (tmp_path / "mine").mkdir()
+    for name in ("run", "mine"):
+        with pytest.raises(EdgepruneError, match="no such"), open_run(tmp_path / name, _recipe()):
+            raise EdgepruneError("no such layer")
     assert not (tmp_path / "run").exists()
+    assert not list((tmp_path / "mine").iterdir()), "a folder that was there before stays, empty as it was"

@@ -21,6 +21,7 @@ from torch import Tensor, fx
 
 from edgeprune.model.flow import Flow, frozen
 from edgeprune.model.labels import collapse
+from edgeprune.model.letters import spelled_out
 from edgeprune.model.operators import arguments
 from edgeprune.model.rules.layers import matrix_product
 from edgeprune.model.rules.pointwise import unite
@@ -129,11 +130,10 @@ def einsum(flow: Flow, node: fx.Node) -> Any:
     """A product of two tensors, letters instead of axes; brought into the form of `contract` and back."""
     given = arguments(node)
     operands = [flow.value(operand) for operand in given["tensors"]]
-    terms, _, out = given["equation"].replace(" ", "").partition("->")
-    letters = terms.split(",")
-    plain = len(operands) == 2 and out and "." not in terms and all(len(set(t)) == len(t) for t in letters)
+    letters, out = spelled_out(given["equation"], [operand.dim() for operand in operands])
+    plain = len(operands) == 2 and out and all(len(set(t)) == len(t) for t in letters)
     if not plain:
-        return flow.freeze(node, f"einsum {given['equation']}")
+        return flow.freeze(node, f"einsum {given['equation']} is not a plain product of two")
     first, second = letters
     both = [c for c in first if c in second]
     batch, inner = [c for c in both if c in out], [c for c in both if c not in out]

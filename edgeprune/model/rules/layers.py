@@ -14,7 +14,7 @@ from edgeprune.model.operators import arguments, convolution_arguments, name_of
 def convolution(flow: Flow, node: fx.Node) -> Any:
     x, weight, bias, groups = convolution_arguments(node)
     if weight.op != "get_attr":
-        return flow.freeze(node, "the convolution's weight depends on the image")
+        return flow.freeze(node, "the convolution's weight is computed, or a part of a parameter")
     transposed = "transpose" in name_of(node)
     incoming = flow.channels(flow.value(x))
     kernel = flow.tensor(str(weight.target)).shape
@@ -62,7 +62,7 @@ def linear(flow: Flow, node: fx.Node) -> Any:
     given = arguments(node)
     x, weight = given["input"], given["weight"]
     if weight.op != "get_attr":
-        return flow.freeze(node, "the linear layer's weight depends on the image")
+        return flow.freeze(node, "the linear layer's weight is computed, or a part of a parameter")
     labels = flow.value(x)
     if _mixes_positions(flow, labels, -1):
         return labels.narrow(-1, 0, 1).expand(flow.shapes[node.name])
