@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -109,7 +110,7 @@ def write_folders(root: Path, classes: tuple[str, ...] = CLASSES) -> list[Path]:
 
 
 def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    """Start the command line in a process of its own."""
+    """Start the command line in a process of its own, which hears Ctrl-C also where the tests run in the background."""
     return subprocess.Popen(
         [sys.executable, "-c", START, *arguments],
         cwd=cwd,
@@ -117,6 +118,7 @@ def start(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's background jobs ignore it
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgeprune.pruning.cost import products, total
+from edgeprune.pruning.cost import laid_out, total
 from edgeprune.pruning.exact import solve_exactly
 from edgeprune.pruning.greedy import Bound, holds, solve
 from edgeprune.pruning.levels import Levels, table
@@ -33,7 +33,7 @@ def _chain(generator: np.random.Generator, units: np.ndarray) -> Weighted:
     for i in range(-1, len(units)):
         held = {axis: {g: 1} for axis, g in ((0, i + 1), (1, i)) if 0 <= g < len(units)}
         rows.append(({axis: int(units[next(iter(g))]) if (g := held.get(axis)) else 3 for axis in (0, 1)}, held))
-    sizes = products(rows, units)
+    sizes = laid_out(rows, units)
     return Weighted(sizes, generator.integers(1, 50, len(rows)).astype(float))
 
 
@@ -115,7 +115,7 @@ def test_the_exact_solver_takes_layers_whose_neighbours_are_whole_and_leaves_the
     generator = np.random.default_rng(0)
     found = _levels(generator, 2, 6)
     whole = found.kept[:, 0]
-    apart = products([({0: int(whole[g]), 1: 7}, {0: {g: 1}}) for g in (0, 1)], whole)
+    apart = laid_out([({0: int(whole[g]), 1: 7}, {0: {g: 1}}) for g in (0, 1)], whole)
     macs = Weighted(apart, np.array([3.0, 5.0]))
     assert solve_exactly(found, [Bound(macs, 0.6 * value(macs, whole))]) is not None
     together = _chain(generator, whole)
@@ -130,9 +130,9 @@ def test_what_a_step_saves_is_the_difference_of_two_values(seed: int) -> None:
     units = generator.integers(2, 9, 3)
     macs, peaks = _chain(generator, units), _peaks(generator, 3)
     square = Weighted(
-        products([({0: int(2 * units[1] + 3), 1: int(units[1])}, {0: {1: 2}, 1: {1: 1}})], units), np.ones(1)
+        laid_out([({0: int(2 * units[1] + 3), 1: int(units[1])}, {0: {1: 2}, 1: {1: 1}})], units), np.ones(1)
     )
-    lines = total(products([({0: int(units[0] + 4)}, {0: {0: 1}}), ({0: 5}, {})], units))
+    lines = total(laid_out([({0: int(units[0] + 4)}, {0: {0: 1}}), ({0: 5}, {})], units))
     kept = np.array([int(generator.integers(1, n + 1)) for n in units])
     fewer = np.array([int(generator.integers(-1, n)) for n in kept])
     for quantity in (macs, peaks, square, lines):
