@@ -110,6 +110,22 @@ Keep = Annotated[
 Attention = Annotated[
     str | None, _option("What an attention loses: dims or heads. [default: dims]", _BUDGET, "--attention")
 ]
+CouplingName = Annotated[
+    str | None,
+    _option(
+        "Channels that meet in a sum: cut as one group, or each layer alone, the sum keeping the union. "
+        "[default: group]",
+        _BUDGET,
+        "--coupling",
+        metavar="group|union",
+    ),
+]
+Implant = Annotated[
+    float | None,
+    _option(
+        "Share of the cut channels that get a 1x1 convolution instead. [default: 0]", _BUDGET, "--implant", metavar="R"
+    ),
+]
 Exact = Annotated[bool, _option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
 Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
 Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
@@ -155,6 +171,8 @@ def _options(
     augment: Augment = None,
     keep: Keep = None,
     attention: Attention = None,
+    coupling: CouplingName = None,
+    implant: Implant = None,
     exact: Exact = False,
     fp32: Fp32 = False,
     batch_size: BatchSize = None,

@@ -8,14 +8,14 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.recipe import LIMIT_NAMES, METHOD_NAMES, AttentionCut, Recipe
+from edgeprune.spec.recipe import LIMIT_NAMES, METHOD_NAMES, AttentionCut, Coupling, Recipe
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "pattern", "keep", "attention", "exact", "fp32", "latency_profile",
+    "target", "method", "pattern", "keep", "attention", "coupling", "implant", "exact", "fp32", "latency_profile",
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
 ))  # fmt: skip
@@ -35,6 +35,7 @@ EXAMPLE: dict[str, Any] = {
 """The built-in example's own settings; every option may change them."""
 
 
+CHOICES = {"attention": get_args(AttentionCut), "coupling": get_args(Coupling)}
 QAT_EPOCHS = 2
 """Epochs in INT8 for each of fine-tuning, where they are not given: what the cut cost is still being won back there."""
 
@@ -99,15 +100,23 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "training": training,
         "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
         "precision": "fp32" if options["fp32"] else "int8",
-        **_given(options, "method", "pattern", "attention", "seed", "device"),
+        **_given(options, "method", "pattern", "attention", "coupling", "seed", "device"),
     }
-    if options["attention"] is not None and options["attention"] not in get_args(AttentionCut):
-        known = ", ".join(get_args(AttentionCut))
-        raise EdgepruneError(f"unknown --attention {options['attention']!r}. Known: {known}.")
+    for name, choices in CHOICES.items():
+        if options[name] is not None and options[name] not in choices:
+            raise EdgepruneError(f"unknown --{name} {options[name]!r}. Known: {', '.join(choices)}.")
+    if options["implant"] is not None:
+        content["implant_ratio"] = options["implant"]
     if options["exact"]:
         content["exact"] = True
     if options["keep"]:
         content["keep"] = (options["keep"],) if isinstance(options["keep"], str) else tuple(options["keep"])
+    return content | _limits(options)
+
+
+def _limits(options: dict[str, Any]) -> dict[str, Any]:
+    """What must be reached, and how it is searched."""
+    content: dict[str, Any] = {}
     budget = _given(options, *LIMIT_NAMES, "max_drop")
     if budget:
         content["budget"] = budget

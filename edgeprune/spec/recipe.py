@@ -14,6 +14,8 @@ from edgeprune.spec.strict import Strict
 MethodName = Literal["hap", "magnitude"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 AttentionCut = Literal["dims", "heads"]
+Coupling = Literal["group", "union"]
+TraceFloor = Literal["zero", "none"]
 LimitName = Literal["macs", "params", "sparsity", "size_mb", "memory_mb", "latency_ms"]
 LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 SHARES: frozenset[LimitName] = frozenset({"macs", "params", "sparsity"})
@@ -145,6 +147,13 @@ class Recipe(Strict):
     """A profile with layer times, for `latency_ms`; `None`: a shipped one that fits, else a roofline."""
     attention: AttentionCut = "dims"
     """What an attention loses: whole heads, or the same dims of every head."""
+    coupling: Coupling = "group"
+    """Channels that meet in a sum go together; or every layer is cut alone, and the sum keeps the union of what its
+    terms keep (as HAP's released code does), each term being spread over it."""
+    implant_ratio: float = Field(default=0.0, ge=0, lt=1)
+    """Share of the cut channels, the highest scored, that get a 1x1 convolution instead (HAP's neural implant)."""
+    trace_floor: TraceFloor = "zero"
+    """What `hap` makes of a negative trace: zero, or itself as the released code does (cut first)."""
     exact: bool = False
     """Leave channels whole over which a norm or mean is taken: a cut would change what it is taken over."""
     keep: tuple[str, ...] = ()
@@ -178,7 +187,13 @@ class Recipe(Strict):
     def _channels_only(self) -> Recipe:
         pattern = parse_pattern(self.pattern)
         if pattern.masks:
-            others = {"layers": bool(self.layers), "exact": self.exact, "attention": self.attention != "dims"}
+            others = {
+                "layers": bool(self.layers),
+                "exact": self.exact,
+                "attention": self.attention != "dims",
+                "coupling": self.coupling != "group",
+                "implant_ratio": self.implant_ratio > 0,
+            }
             check_alone(pattern, others)
         return self
 
