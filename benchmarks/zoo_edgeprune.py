@@ -19,13 +19,13 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.check import infer, relative_l2
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.model.count import macs
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.budget import Limits, choose
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.methods import METHODS
 from edgeprune.pruning.plan import Prunable, prunable
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.spec.recipe import Budget
 
 if TYPE_CHECKING:

@@ -1,23 +1,41 @@
-"""Hutchinson's estimate of the Hessian trace of every output channel."""
+"""The trace of the Hessian block of every output channel, estimated until its order is certain.
+
+Two estimates, of the same traces where both apply:
+- from the side of the outputs (`logits`), where cross-entropy's Hessian block is the Gauss-Newton one: in layers in
+  whose weights the network is piecewise linear (`piecewise`), or of all layers where `kind` is `ggn`;
+- Hutchinson's for the others: `v_c . (Hv)_c` has expectation `Tr(H_cc)` for a vector v of independent signs over all
+  weights at once, for every channel of every layer from the same product (Yu et al. 2021, arXiv 2101.08940).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import resource
+import time
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from edgeprune.curvature.curvature import Curvature
-from edgeprune.curvature.hvp import GradientGraph, Loss
-from edgeprune.errors import EdgepruneError
+from edgeprune.curvature.curvature import Curvature, Effort
+from edgeprune.curvature.ground import batches, images_within, lay_ground
+from edgeprune.curvature.half import Scale, half_of
+from edgeprune.curvature.hvp import Loss
+from edgeprune.curvature.layer_gradients import SimpleLayer, simple_layers
+from edgeprune.curvature.logits import ROUNDS, LogitGraph, draw_signs
+from edgeprune.curvature.matrix import Matrix, signs
+from edgeprune.curvature.piecewise import piecewise_linear
+from edgeprune.curvature.probing import Probing
+from edgeprune.curvature.team import Team
+from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick
 
-ROUND = 4
-"""Probes per gradient graph: a graph costs about one probe, so four keep the overhead near a fifth."""
-PIXELS = 128 * 64 * 64
-"""Largest batch, in pixels: a double backward pass holds about four times the activations of a forward one."""
+FIRST_LOOK = 8
+"""Probes before `settled` is asked for the first time; then after twice as many, and so on."""
+
+Told = Callable[[int], None]
+"""Hears how many images more one probe has seen."""
 
 
 def channel_traces(
@@ -25,58 +43,149 @@ def channel_traces(
     weights: Mapping[str, int],
     x: Tensor,
     y: Tensor,
-    probes: int,
-    batch_size: int,
-    seed: int,
+    probing: Probing,
     tick: Tick,
-    settled: Callable[[Curvature], bool],
+    settled: Callable[[Curvature], bool] = lambda _: False,
     loss: Loss = functional.cross_entropy,
+    team: Team | None = None,
 ) -> Curvature:
-    """Estimate `Tr(H_cc)` for each output channel c of the named weights (Yu et al. 2021, arXiv 2101.08940).
+    """Estimate `Tr(H_cc)` for each output channel c of the named weights; H is of the mean loss over all of `x`.
 
-    `weights`: name -> the axis of its output channels.
-
-    One probe is one vector v of independent signs over all the weights at once; `v_c . (Hv)_c` has expectation
-    `Tr(H_cc)` for every channel at once, the other channels adding variance but no bias. H is the Hessian of the
-    mean loss over all of `x`; probe i is the same vector on every batch, so that its samples are of that H.
-    After each round of probes `settled` is asked whether the estimates so far suffice.
+    Args:
+        traced: the network; it is not changed.
+        weights: name -> the axis of its output channels.
+        x: images `[n, ...]`.
+        y: labels `[n]`.
+        probing: how many probes at most, of what, in which precision.
+        tick: told how far it is.
+        settled: asked whether the estimates so far suffice.
+        loss: the mean over a batch.
+        team: the processes that share the work.
 
     Raises:
         EdgepruneError: a product is not finite.
     """
-    parameters = dict(traced.module.named_parameters())
-    chosen = [parameters[name] for name in weights]
-    side = x.shape[2:].numel() if x.dim() > 2 else 1
-    batch_size = max(1, min(batch_size, PIXELS // max(side, 1)))
-    x, y = x.to(chosen[0].device), y.to(chosen[0].device)
+    team, begun = team or Team(), time.perf_counter()
+    chosen = _by_outputs(traced, weights, probing, loss)
+    others = {name: axis for name, axis in weights.items() if name not in {layer.weight for layer in chosen}}
+    estimates: list[_ByOutputs | _ByProducts] = []
+    if chosen:
+        estimates.append(_ByOutputs(traced, chosen, x, y, probing, team))
+    if others:
+        estimates.append(_ByProducts(traced, others, x, y, probing, loss, team))
+    steps = probing.probes * len(x) * len(estimates)
     samples: dict[str, list[Tensor]] = {name: [] for name in weights}
-    done, curvature = 0, Curvature({}, len(x))
-    while done < probes:
-        count = min(ROUND, probes - done)
-        vectors = [_signs(chosen, seed, done + i) for i in range(count)]
-        totals = [{name: torch.zeros(parameters[name].shape[out]) for name, out in weights.items()} for _ in vectors]
-        for start in range(0, len(x), batch_size):
-            xb, yb = x[start : start + batch_size], y[start : start + batch_size]
-            graph = GradientGraph(traced.module, chosen, xb, yb, loss)
-            for vector, total in zip(vectors, totals, strict=True):
-                for (name, out), v, hv in zip(weights.items(), vector, graph.product(vector), strict=True):
-                    total[name] += (v * hv).movedim(out, 0).flatten(1).sum(1).cpu() * (len(xb) / len(x))
-            del graph
-            tick("curvature", done * len(x) + count * min(start + batch_size, len(x)), probes * len(x))
-        for total in totals:
-            for name, value in total.items():
-                if not bool(value.isfinite().all()):
-                    raise EdgepruneError(f"the curvature of {name} is not finite. Check the weights and the images.")
-                samples[name].append(value)
+    done = seen = 0
+    while True:
+        count = min(done or FIRST_LOOK, probing.probes - done)
+
+        def told(images: int, probes: int = count) -> None:
+            nonlocal seen
+            seen += images * probes * team.size
+            tick("curvature", min(seen, steps - 1), steps)
+
+        for estimate in estimates:
+            for name, rows in estimate.probe(done, count, told).items():
+                samples[name].append(rows)
         done += count
-        curvature = Curvature({name: torch.stack(rows) for name, rows in samples.items()}, len(x))
-        if settled(curvature):
+        effort = Effort(
+            seconds=time.perf_counter() - begun,
+            peak_bytes=peak_bytes(traced),
+            overflows=sum(estimate.scale.overflows for estimate in estimates),
+            underflows=sum(estimate.scale.underflows for estimate in estimates),
+            by_outputs=len(chosen),
+            by_products=len(others),
+        )
+        curvature = Curvature({name: torch.cat(rows) for name, rows in samples.items()}, len(x), probing, effort)
+        if done >= probing.probes or settled(curvature):
             tick("curvature", 1, 1)
-            break
-    return curvature
+            return curvature
 
 
-def _signs(like: Sequence[Tensor], seed: int, probe: int) -> list[Tensor]:
-    """Independent ±1 in the shapes of the weights, from the seed and the probe's number alone."""
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + probe)
-    return [torch.randint(0, 2, w.shape, generator=generator).to(w) * 2 - 1 for w in like]
+def _by_outputs(traced: Traced, weights: Mapping[str, int], probing: Probing, loss: Loss) -> list[SimpleLayer]:
+    if loss is not functional.cross_entropy:
+        return []
+    simple = simple_layers(traced, node_shapes(traced), [name for name, axis in weights.items() if axis == 0])
+    return [layer for layer in simple if probing.kind == "ggn" or piecewise_linear(traced, layer.node)]
+
+
+class _ByOutputs:
+    """Estimates from the side of the outputs."""
+
+    def __init__(
+        self, traced: Traced, layers: list[SimpleLayer], x: Tensor, y: Tensor, probing: Probing, team: Team
+    ) -> None:
+        self._layers, self._seed, self._team, self._images = layers, probing.seed, team, len(x)
+        self._ground = lay_ground(traced, [layer.weight for layer in layers])
+        for weight in self._ground.weights.values():
+            weight.requires_grad_(False)  # what layers put out is differentiated by, never a weight
+        self.scale = Scale(half_of(probing.precision, self._ground.device))
+        within = images_within(self._ground, probing.memory_mb, "logits")
+        self._batches = batches(self._ground, x, y, min(probing.batch_size, within))
+
+    def probe(self, first: int, count: int, told: Told) -> dict[str, Tensor]:
+        """Samples `[count, out]` of each weight's channels."""
+        weights = self._ground.weights
+        total = {name: torch.zeros(count, len(weight), dtype=torch.float64) for name, weight in weights.items()}
+        mine, probes = self._team.part(len(self._batches))
+        numbers = range(count)[probes]
+        starts = [0]
+        for x, _, _ in self._batches:
+            starts.append(starts[-1] + len(x))
+        for index in range(len(self._batches))[mine]:
+            x = self._batches[index][0]
+            graph = LogitGraph(self._ground, self._layers, x, self.scale)
+            for part in range(0, len(numbers), ROUNDS):
+                some = numbers[part : part + ROUNDS]
+                drawn = [draw_signs((len(x), graph.classes), self._seed, first + n, starts[index]) for n in some]
+                for name, norms in graph.norms(torch.stack(drawn).to(x.device)).items():
+                    factor = self._ground.factors.get(name)
+                    inward = norms if factor is None else norms * factor.view(-1).square()
+                    total[name][list(some)] += inward.double().cpu() / self._images
+            told(len(x))
+        self._team.add_up(total.values())
+        return {name: value.to(weights[name].dtype) for name, value in total.items()}
+
+
+class _ByProducts:
+    """Hutchinson's estimates."""
+
+    def __init__(
+        self,
+        traced: Traced,
+        weights: Mapping[str, int],
+        x: Tensor,
+        y: Tensor,
+        probing: Probing,
+        loss: Loss,
+        team: Team,
+    ) -> None:
+        self._weights, self._seed, self._team = weights, probing.seed, team
+        self._matrix = Matrix(traced, [*weights], x, y, probing, loss, team)
+        self.scale = self._matrix.scale
+
+    def probe(self, first: int, count: int, told: Told) -> dict[str, Tensor]:
+        """Samples `[count, out]` of each weight's channels."""
+        like = self._matrix.ground.weights
+        total = {
+            name: torch.zeros(count, like[name].shape[axis], dtype=torch.float64)
+            for name, axis in self._weights.items()
+        }
+
+        def add(number: int, vector: list[Tensor], product: list[Tensor], share: float) -> None:
+            for (name, axis), v, hv in zip(self._weights.items(), vector, product, strict=True):
+                total[name][number] += (v * hv).movedim(axis, 0).flatten(1).sum(1).double().cpu() * share
+
+        def drawn(number: int) -> list[Tensor]:
+            return signs([*like.values()], self._seed, first + number)
+
+        self._matrix.walk(count, drawn, add, told)
+        self._team.add_up(total.values())
+        return {name: value.to(like[name].dtype) for name, value in total.items()}
+
+
+def peak_bytes(traced: Traced) -> int:
+    """Most memory that was held so far: of the CUDA device where it works, else resident in this process."""
+    if next(traced.module.parameters()).is_cuda:
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

@@ -17,8 +17,8 @@ from edgeprune.exporting.onnx import to_onnx
 from edgeprune.exporting.patterns import check_patterns
 from edgeprune.exporting.write import Details, write_bundle
 from edgeprune.model.count import macs, params
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.traced import Traced
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import QUANTIZERS
 from edgeprune.spec.bundle import Bundle, Preprocessing

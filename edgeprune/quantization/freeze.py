@@ -9,9 +9,9 @@ from torch import fx, nn
 
 from edgeprune.model.attributes import attribute, free_name, set_attribute
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
+from edgeprune.model.fold import drop_dead
 from edgeprune.model.traced import Traced
 from edgeprune.quantization.fake import ActivationQuantizer, BiasQuantizer, WeightQuantizer
-from edgeprune.quantization.fold import drop_dead
 
 ATEN = torch.ops.aten
 

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.traced import Traced
 from edgeprune.quantization.fake import ActivationQuantizer, BiasQuantizer, WeightQuantizer, observe
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.keeps import packet, source
 from edgeprune.quantization.place import WEIGHTED, Runtime, place
 from edgeprune.quantization.sign import non_negative

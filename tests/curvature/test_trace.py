@@ -1,91 +1,101 @@
-"""Products and traces against the full Hessian."""
+"""Traces against the full Hessian's, their standard errors against what they claim, and the file."""
 
 from __future__ import annotations
 
+import pytest
 import torch
-from torch import nn
-from torch.nn import functional
 
-from edgeprune.curvature.curvature import load_curvature, save_curvature
-from edgeprune.curvature.hvp import GradientGraph
+from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
+from edgeprune.curvature.piecewise import piecewise_linear
+from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
-from edgeprune.model.traced import Traced, trace
+from edgeprune.errors import EdgepruneError
+from edgeprune.model.traced import trace
 from edgeprune.progress import silent
+from tests import zoo
+from tests.curvature.oracle import NETWORKS, by_channel, full_gauss_newton, full_hessian, problem
+
+SEEDS = 200
 
 
-class Small(nn.Module):
-    """Convolution, BatchNorm in eval mode, a smooth nonlinearity, a shared weight, a linear layer."""
+@pytest.mark.parametrize(("name", "kind"), [("smooth", "hessian"), ("rectified", "hessian"), ("attention", "ggn")])
+def test_over_200_seeds_traces_are_within_4_standard_errors_which_are_calibrated(name: str, kind: str) -> None:
+    traced, weights, x, y = problem(name, images=6)
+    whole = full_hessian(traced, weights, x, y) if kind == "hessian" else full_gauss_newton(traced, weights, x)
+    truth = by_channel(traced, weights, whole.diagonal())
+    axes, within, squares, means = dict.fromkeys(weights, 0), 0, [], []
+    for seed in range(SEEDS):
+        found = channel_traces(traced, axes, x, y, Probing(probes=32, seed=seed, kind=kind), silent)
+        layers = torch.stack([found.layer(n).value - truth[n].sum() for n in weights])
+        z = layers / torch.stack([found.layer(n).standard_error for n in weights])
+        within += bool((z.abs() < 4).all())
+        squares.append(z.square())
+        means.append(torch.cat([found.trace(n).value - truth[n] for n in weights]))
+        total = found.total()
+        assert float((total.value - whole.trace()).abs() / total.standard_error) < 5
+    assert within >= 0.99 * SEEDS
+    # With 31 degrees of freedom the mean square of a t variable is 31 / 29.
+    assert 0.8 < float(torch.stack(squares).mean()) < 1.35
+    bias = torch.stack(means)
+    error = bias.std(0) / SEEDS**0.5
+    assert bool((bias.mean(0).abs() <= 4.5 * error).all())  # a channel that no image passes has neither
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.bn = nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3)
-        self.b, self.head = nn.Conv2d(3, 3, 3, padding=1, groups=3), nn.Linear(3, 4)
 
-    def forward(self, x):
-        x = torch.tanh(self.bn(self.a(x)))
-        return self.head(torch.tanh(self.b(self.b(x))).mean((2, 3)))
-
-
-def _problem() -> tuple[Traced, list[str], torch.Tensor, torch.Tensor]:
-    torch.manual_seed(0)
-    module = Small().double()
-    nn.init.uniform_(module.bn.running_var, 0.5, 2)
-    traced = trace(module, (2, 6, 6))
-    return (
-        traced,
-        ["a.weight", "b.weight", "head.weight"],
-        torch.randn(10, 2, 6, 6).double(),
-        torch.randint(0, 4, (10,)),
+@pytest.mark.parametrize("name", NETWORKS)
+def test_batches_change_nothing(name: str) -> None:
+    traced, weights, x, y = problem(name)
+    axes = dict.fromkeys(weights, 0)
+    whole, parts = (
+        channel_traces(traced, axes, x, y, Probing(probes=5, batch_size=size), silent).per_probe for size in (10, 3)
     )
+    for weight in weights:
+        torch.testing.assert_close(whole[weight], parts[weight])
 
 
-def full_hessian(traced: Traced, weights: list[str], x: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
-    """Slow and obvious: the Hessian of the mean loss over the named weights, row by row."""
-    parameters = dict(traced.module.named_parameters())
-    chosen = [parameters[name] for name in weights]
-    gradients = torch.autograd.grad(functional.cross_entropy(traced.module(x), y), chosen, create_graph=True)
-    flat = torch.cat([g.reshape(-1) for g in gradients])
-    rows = [torch.autograd.grad(entry, chosen, retain_graph=True) for entry in flat]
-    return torch.stack([torch.cat([g.reshape(-1) for g in row]) for row in rows])
+def test_the_way_follows_from_the_network() -> None:
+    ways = {}
+    for name in NETWORKS:
+        traced, weights, x, y = problem(name, images=4)
+        effort = channel_traces(traced, dict.fromkeys(weights, 0), x, y, Probing(probes=2), silent).effort
+        assert effort is not None
+        ways[name] = effort.by_outputs, effort.by_products
+    # The heads of all three and the whole of the rectified network; the weight used twice is not linear in itself.
+    assert ways == {"smooth": (1, 2), "attention": (1, 3), "rectified": (4, 0)}
 
 
-def test_product_equals_the_full_hessian() -> None:
-    traced, weights, x, y = _problem()
-    parameters = dict(traced.module.named_parameters())
-    chosen = [parameters[name] for name in weights]
-    vectors = [torch.randn_like(w) for w in chosen]
-    found = torch.cat(
-        [p.reshape(-1) for p in GradientGraph(traced.module, chosen, x, y, functional.cross_entropy).product(vectors)]
-    )
-    expected = full_hessian(traced, weights, x, y) @ torch.cat([v.reshape(-1) for v in vectors])
-    assert float((found - expected).norm() / expected.norm()) < 1e-10
-
-
-def test_traces_converge_to_the_truth_with_calibrated_errors_whatever_the_batches() -> None:
-    traced, weights, x, y = _problem()
-    hessian = full_hessian(traced, weights, x, y).diagonal()
-    parameters = dict(traced.module.named_parameters())
-    truth, start = {}, 0
-    for name in weights:
-        shape = parameters[name].shape
-        truth[name] = hessian[start : start + shape.numel()].reshape(shape[0], -1).sum(1)
-        start += shape.numel()
-    found = channel_traces(traced, dict.fromkeys(weights, 0), x, y, 2000, 4, 0, silent, lambda _: False)
-    z = torch.cat([(found.trace(n).value - truth[n]) / found.trace(n).standard_error for n in weights])
-    assert float(z.abs().max()) < 4
-    assert 0.4 < float(z.square().mean()) < 2.5
-    whole = channel_traces(traced, dict.fromkeys(weights, 0), x, y, 3, 10, 0, silent, lambda _: False)
-    for name in weights:
-        torch.testing.assert_close(found.per_probe[name][:3], whole.per_probe[name])
+def test_what_is_piecewise_linear() -> None:
+    expected = {"Plain": True, "Residual": True, "OptionA": True, "Gate": False, "Depthwise": False}
+    for name, linear in expected.items():
+        traced = trace(zoo.build(name), zoo.SHAPE)
+        first = next(n.name for n in traced.module.graph.nodes if "conv2d" in str(n.target))
+        assert piecewise_linear(traced, first) is linear, name
 
 
 def test_it_stops_when_told_and_reads_back(tmp_path) -> None:
-    traced, weights, x, y = _problem()
-    found = channel_traces(
-        traced, dict.fromkeys(weights, 0), x, y, 100, 10, 0, silent, lambda c: len(c.per_probe["a.weight"]) >= 8
-    )
-    assert found.trace("a.weight").samples == 8
+    traced, weights, x, y = problem("smooth")
+    axes = dict.fromkeys(weights, 0)
+    found = channel_traces(traced, axes, x, y, Probing(probes=100), silent, lambda c: c.probes >= 16)
+    assert found.trace("a.weight").samples == 16
     save_curvature(found, tmp_path / "c.safetensors")
     again = load_curvature(tmp_path / "c.safetensors")
-    assert again.images == 10
+    assert (again.images, again.probing, again.effort) == (10, found.probing, found.effort)
     assert all(torch.equal(again.per_probe[n], found.per_probe[n]) for n in weights)
+
+
+def test_another_file_is_refused(tmp_path) -> None:
+    (tmp_path / "c.safetensors").write_bytes(b"nothing")
+    with pytest.raises(EdgepruneError, match="cannot be read as a curvature"):
+        load_curvature(tmp_path / "c.safetensors")
+
+
+def test_what_is_not_finite_is_refused() -> None:
+    traced, weights, x, y = problem("smooth")
+    with pytest.raises(EdgepruneError, match="not finite"):
+        channel_traces(traced, dict.fromkeys(weights, 0), x * float("nan"), y, Probing(probes=2), silent)
+
+
+def test_layers_and_totals_are_sums_of_one_probe() -> None:
+    found = Curvature({"a": torch.tensor([[1.0, 2.0], [3.0, 4.0]]), "b": torch.tensor([[5.0], [1.0]])}, 8)
+    assert float(found.layer("a").value) == 5.0
+    assert float(found.total().value) == 8.0
+    assert float(found.total().standard_error) == 0.0

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from edgeprune.curvature.curvature import Curvature
+from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.curvature.weights import WeightCurvature, input_moments
 from edgeprune.model.traced import Traced, trace
@@ -36,7 +37,7 @@ def test_of_a_linear_layer_it_is_the_diagonal_of_the_full_hessian() -> None:
     truth = Curvature({"1.weight": exact.sum(1).expand(2, 4)}, 12)
     found = WeightCurvature(input_moments(traced, ["1.weight"], x, 5), truth)
     torch.testing.assert_close(found.diagonal("1.weight", exact.shape), exact)
-    estimated = channel_traces(traced, {"1.weight": 0}, x, y, 300, 12, 0, silent, lambda _: False, _squared)
+    estimated = channel_traces(traced, {"1.weight": 0}, x, y, Probing(probes=300), silent, loss=_squared)
     diagonal = WeightCurvature(found.inputs, estimated).diagonal("1.weight", exact.shape)
     assert float((diagonal - exact).norm() / exact.norm()) < 0.1
 

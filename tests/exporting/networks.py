@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from edgeprune.exporting.lower import to_onnxruntime
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.exporting.session import open_session
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.traced import Traced, trace
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
 from tests import zoo

@@ -11,9 +11,9 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.check import stored_parameters
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.model.count import params
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.networks.cifar_resnet import CifarResNet
 from edgeprune.model.traced import trace
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
 from tests.exporting.networks import EVERY, OPSET, STYLES, exported, folded, images, outputs

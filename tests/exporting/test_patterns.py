@@ -15,11 +15,11 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.lower import to_onnxruntime, to_tensorrt
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.exporting.patterns import check_patterns, find_patterns, weights_of
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks
 from edgeprune.quantization.fake import observe
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
 from edgeprune.spec.pattern import parse_pattern

@@ -15,6 +15,7 @@ from edgeprune.compact.apply import compact
 from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.onnx import to_onnx
 from edgeprune.model.count import layers
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.budget import choose
@@ -23,7 +24,6 @@ from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.quantity import value
 from edgeprune.pruning.score import Scores
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.spec.recipe import LIMIT_NAMES, Budget
 from edgeprune.spec.speeds import peaks
 from edgeprune.spec.target import load_target

@@ -3,9 +3,9 @@ from __future__ import annotations
 import pytest
 import torch
 
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.traced import trace
-from edgeprune.quantization.fold import fold_batch_norm
 from edgeprune.quantization.keeps import packet
 from edgeprune.quantization.place import Placement, Runtime, place
 from edgeprune.quantization.sign import non_negative

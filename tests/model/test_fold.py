@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.traced import load, save, trace
-from edgeprune.quantization.fold import fold_batch_norm
 from tests import zoo
 
 BATCH_NORM = torch.ops.aten.batch_norm.default

@@ -27,13 +27,19 @@ def fold_batch_norm(traced: Traced) -> Traced:
     A layer without a bias gets one under its own name. A BatchNorm whose input is no such layer, or a layer
     that others read or whose weight others share, stays.
     """
-    module = copy.deepcopy(traced.module)
+    return fold_with_factors(traced)[0]
+
+
+def fold_with_factors(traced: Traced) -> tuple[Traced, dict[str, Tensor]]:
+    """`fold_batch_norm`, and what each weight was multiplied by: its name -> float64 `[out]`, along axis 0."""
+    module, factors = copy.deepcopy(traced.module), dict[str, Tensor]()
     for node in [n for n in module.graph.nodes if n.target == ATEN.batch_norm.default]:
         layer = node.args[0]
         if _foldable(layer):
-            _fold(module, layer, node)
+            weight, factor = _fold(module, layer, node)
+            factors[weight] = factor
     drop_dead(module)
-    return Traced(module, traced.input_shape)
+    return Traced(module, traced.input_shape), factors
 
 
 def drop_dead(module: fx.GraphModule) -> None:
@@ -70,7 +76,8 @@ def _rank(node: fx.Node) -> int | None:
     return value.dim() if isinstance(value, Tensor) else None
 
 
-def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
+def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, Tensor]:
+    """Fold one BatchNorm; returns the weight's name and what its output channels were multiplied by."""
     gamma, beta, mean, var = (_value(module, arg) for arg in norm.args[1:5])
     assert mean is not None
     assert var is not None
@@ -94,6 +101,7 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> None:
     layer.args = (*layer.args[:2], bias_node, *layer.args[3:])
     norm.replace_all_uses_with(layer)
     module.graph.erase_node(norm)
+    return str(weight_node.target), factor
 
 
 def _bias_node(module: fx.GraphModule, layer: fx.Node, weight: fx.Node) -> fx.Node:

@@ -1,0 +1,82 @@
+"""The network as curvature sees it: BatchNorm folded into the weights before it, cut into batches that fit the memory.
+
+Folding is a change of coordinates: with W' = f W per output channel, `H_W = f H_W' f`. So a product takes f v in and
+gives f H' (f v) back, exactly, without BatchNorm's own passes (0.6 of the time on a ResNet-20).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from edgeprune.model.device import device_of
+from edgeprune.model.fold import fold_with_factors
+from edgeprune.model.shapes import node_shapes
+from edgeprune.model.traced import Traced
+
+PASSES = {"hessian": 4.0, "ggn": 4.0, "logits": 2.0}
+"""Bytes that a graph holds, in those of all tensors of a forward pass; measured on ResNet-20 and a ViT."""
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A copy of a network whose named weights alone can be differentiated.
+
+    `weights`: name -> parameter of the copy; `factors`: name -> what it was multiplied by, shaped to broadcast.
+    """
+
+    traced: Traced
+    weights: dict[str, Tensor]
+    factors: dict[str, Tensor]
+
+    @property
+    def module(self) -> nn.Module:
+        return self.traced.module
+
+    @property
+    def device(self) -> torch.device:
+        return device_of(self.traced)
+
+    def inward(self, name: str, v: Tensor) -> Tensor:
+        """A vector (or a product) in the network's own coordinates, in those of the copy, and back."""
+        return v * self.factors[name] if name in self.factors else v
+
+
+def lay_ground(traced: Traced, names: Sequence[str]) -> Ground:
+    """Copy a network and fold what can be folded, unless a parameter that folding changes is itself asked for."""
+    folded, factors = fold_with_factors(traced)
+    theirs, own = dict(traced.module.named_parameters()), dict(folded.module.named_parameters())
+    changed = [n for n in names if n not in own or (n not in factors and not torch.equal(own[n], theirs[n]))]
+    if changed:
+        folded, factors = Traced(copy.deepcopy(traced.module), traced.input_shape), {}
+        own = dict(folded.module.named_parameters())
+    for name, parameter in own.items():
+        parameter.requires_grad_(name in names)
+    shaped = {n: f.to(own[n]).view(-1, *[1] * (own[n].dim() - 1)) for n, f in factors.items()}
+    return Ground(folded, {name: own[name] for name in names}, {n: f for n, f in shaped.items() if n in names})
+
+
+def batches(ground: Ground, x: Tensor, y: Tensor, size: int) -> list[tuple[Tensor, Tensor, float]]:
+    """Images, labels and share of all images, in equal parts of at most `size` images, on the network's device."""
+    parts = max(1, -(-len(x) // size))
+    device = ground.device
+    return [
+        (a.to(device), b.to(device), len(a) / len(x))
+        for a, b in zip(x.tensor_split(parts), y.tensor_split(parts), strict=True)
+    ]
+
+
+def images_within(ground: Ground, memory_mb: float, kind: str) -> int:
+    """Of how many images graphs may be held within a memory limit; at least one."""
+    like = next(iter(ground.weights.values()))
+    elements = sum(torch.Size(shape).numel() for shape in _activations(ground.traced).values())
+    return max(1, int(memory_mb * 1e6 / (elements * like.element_size() * PASSES[kind])))
+
+
+def _activations(traced: Traced) -> Mapping[str, tuple[int, ...]]:
+    stored = {node.name for node in traced.module.graph.nodes if node.op == "get_attr"}
+    return {name: shape for name, shape in node_shapes(traced).items() if name not in stored}
