@@ -5,8 +5,8 @@
     smaller = edgeprune.prune(module, torch.randn(1, 3, 224, 224), macs=0.5)
 
 The verbs are the commands': `compress` runs the whole chain; `prune`, `quantize` and `export` are its steps on
-modules, as is `inspect`; `load` reads a pruned network back; `profile` measures a bundle, and needs no torch. Nothing
-is loaded before it is used.
+modules, as are `inspect` and `estimate_curvature`; `load` reads a pruned network back; `profile` measures a bundle, and
+needs no torch. Nothing is loaded before it is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import EdgepruneError
 
 if TYPE_CHECKING:
-    from edgeprune.api import compress, export, inspect, load, prune, quantize
+    from edgeprune.api import compress, estimate_curvature, export, inspect, load, prune, quantize
     from edgeprune.measure.profile import profile_bundle as profile
 
 __version__ = "0.1.0"
@@ -27,6 +27,7 @@ _VERBS = {
     "prune": ("edgeprune.api", "prune"),
     "quantize": ("edgeprune.api", "quantize"),
     "export": ("edgeprune.api", "export"),
+    "estimate_curvature": ("edgeprune.api", "estimate_curvature"),
     "inspect": ("edgeprune.api", "inspect"),
     "load": ("edgeprune.api", "load"),
     "profile": ("edgeprune.measure.profile", "profile_bundle"),
@@ -40,4 +41,15 @@ def __getattr__(name: str) -> Any:
     return getattr(import_module(module), attribute)
 
 
-__all__ = ["EdgepruneError", "__version__", "compress", "export", "inspect", "load", "profile", "prune", "quantize"]
+__all__ = [
+    "EdgepruneError",
+    "__version__",
+    "compress",
+    "estimate_curvature",
+    "export",
+    "inspect",
+    "load",
+    "profile",
+    "prune",
+    "quantize",
+]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -17,14 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.compact.apply import compact_soundly
+from edgeprune.curvature.curvature import Curvature
+from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.content import content_hash
 from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
+from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import Traced, trace
 from edgeprune.model.traced import load as read
 from edgeprune.pipeline.compress import compress as run_chain
-from edgeprune.pipeline.masked import Probing, Scoring, mask
+from edgeprune.pipeline.masked import Scoring, mask
 from edgeprune.pipeline.options import check_choices, default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
@@ -41,7 +46,7 @@ from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.inspection import Inspection
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName
+from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName, TraceFloor
 from edgeprune.spec.result import Result
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
@@ -106,6 +111,8 @@ def prune(
     exact: bool = False,
     layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
+    curvature: Curvature | None = None,
+    trace_floor: TraceFloor = "zero",
     target: str | None = None,
     precision: Literal["int8", "fp32"] = "int8",
     multiple: int | None = None,
@@ -133,6 +140,8 @@ def prune(
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
+        curvature: what `estimate_curvature` found of this network, instead of estimating it again.
+        trace_floor: what `hap` makes of a negative trace: `zero`, or itself with `none`.
         target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
             pattern takes.
         precision: in which the network will ship.
@@ -165,23 +174,22 @@ def prune(
     example = _tensor(example_inputs)
     traced = _traced(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
+    known = _known(curvature, traced)
     matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
     for rule in set(keep) - set(matching):
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
     if zeros is not None:
-        scoring = Scoring(method, data, Probing(probes, len(data[0]) if data else 1, seed))
+        scoring = Scoring(method, data, Probing(probes, seed=seed), known)
         masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
         return Network.of(traced, pattern, masks.kept)
     ground = prunable(traced, matching, rules, attention, exact)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
-    found = None
-    if method in NEEDS_CURVATURE:
+    found = known
+    if method in NEEDS_CURVATURE and found is None:
         if data is None:
-            raise EdgepruneError(f"{method} needs labelled images. Give data=(images, labels).")
-        found = channel_traces(
-            traced, ground.weights, data[0], data[1], probes, len(data[0]), seed, silent, lambda _: False
-        )
-    scores = METHODS[method](traced.module, ground.groups, found)
+            raise EdgepruneError(f"{method} needs labelled images. Give data=(images, labels), or a curvature.")
+        found = channel_traces(traced, ground.weights, data[0], data[1], Probing(probes, seed=seed), silent)
+    scores = METHODS[method](traced.module, ground.groups, found, trace_floor)
     multiple = multiple or (device.channel_multiple.value if device is not None else 8)
     widths = Limits(multiple, max_layer_sparsity, ordered(matching, rules))
 
@@ -193,6 +201,38 @@ def prune(
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
     return Network.of(done.traced)
+
+
+def estimate_curvature(
+    module: nn.Module,
+    data: tuple[Tensor, Tensor],
+    *,
+    probes: int = 24,
+    matrix: Literal["hessian", "ggn"] = "hessian",
+    precision: Literal["fp32", "half", "bf16"] = "fp32",
+    batch_size: int = 128,
+    memory_mb: float = 2000.0,
+    seed: int = 0,
+) -> Curvature:
+    """Estimate the traces of the Hessian blocks of all layers' output channels, for `prune` under any budget.
+
+    Args:
+        module: the trained network; it is not changed.
+        data: images `[n, ...]` as the network takes them, and labels `[n]`.
+        probes: how many; the more, the smaller the standard errors.
+        matrix: of the cross-entropy loss, or its Gauss-Newton part, which is never negative.
+        precision: `half` is float16 on CUDA and bfloat16 elsewhere.
+        batch_size: images at a time, at most.
+        memory_mb: megabytes (1e6 bytes) that graphs may hold.
+        seed: of the probes.
+    """
+    traced = _traced(module, _tensor(data[0]))
+    own = dict(traced.module.named_parameters())
+    weights = {name: axis for name, axis in provenance(traced).weights.items() if name in own}
+    found = channel_traces(
+        traced, weights, *data, Probing(probes, batch_size, seed, matrix, precision, memory_mb), silent
+    )
+    return replace(found, fingerprint={"network": content_hash(traced)})
 
 
 def load(path: str | Path) -> Network:
@@ -255,6 +295,13 @@ def export(
     shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std), *_masks(module))
     example = _tensor(example_inputs)
     return ship(_traced(module, example), example, Path(folder), shipping)
+
+
+def _known(curvature: Curvature | None, traced: Traced) -> Curvature | None:
+    """A curvature that was estimated before, if it is of this network."""
+    if curvature is not None and curvature.fingerprint.get("network") != content_hash(traced):
+        raise EdgepruneError("the curvature is of another network. Estimate it anew with edgeprune.estimate_curvature.")
+    return curvature
 
 
 def _warn(line: str) -> None:

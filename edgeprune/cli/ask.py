@@ -1,19 +1,15 @@
-"""The options that commands share, and how results are shown."""
+"""The options that commands share."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
-if TYPE_CHECKING:
-    from edgeprune.pipeline.compress import Outcome
-    from edgeprune.spec.result import Result
-
-_SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
+_SOURCE, _BUDGET, _TRAINING, _CURVATURE = "Network and images", "What to reach", "Training", "Curvature"
 
 
 def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -133,7 +129,21 @@ QatEpochs = Annotated[int | None, _option("Training in INT8. [default: twice --e
 DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
 BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
 LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]
-Probes = Annotated[int | None, _option("Hutchinson probes at most. [default: 24]", _TRAINING, "--probes")]
+Probes = Annotated[int | None, _option("Hutchinson probes at most. [default: 24]", _CURVATURE, "--probes")]
+Matrix = Annotated[
+    str | None,
+    _option(
+        "Curvature of the loss, or its Gauss-Newton part. [default: hessian]",
+        _CURVATURE,
+        "--matrix",
+        metavar="hessian|ggn",
+    ),
+]
+Half = Annotated[bool, _option("Estimate it in half precision (EHAP).", _CURVATURE, "--half")]
+Spectrum = Annotated[bool, _option("Also the density of eigenvalues, for the report.", _CURVATURE, "--spectrum")]
+CurvatureFile = Annotated[
+    Path | None, _option("What `edgeprune curvature` wrote, instead.", _CURVATURE, "--curvature", metavar="FILE")
+]
 Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
 Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
 RecipeFile = Annotated[
@@ -178,6 +188,10 @@ def _options(
     batch_size: BatchSize = None,
     learning_rate: LearningRate = None,
     probes: Probes = None,
+    matrix: Matrix = None,
+    half: Half = False,
+    spectrum: Spectrum = False,
+    curvature: CurvatureFile = None,
     seed: Seed = None,
     device: Device = None,
     recipe: RecipeFile = None,
@@ -198,61 +212,3 @@ def takes_options(command: Callable[[dict[str, Any], Path | None, bool], None]) 
     typed.__annotations__ = _options.__annotations__
     typed.__signature__ = inspect.signature(_options, eval_str=True)  # type: ignore[attr-defined]
     return typed
-
-
-def quiet() -> None:
-    """Keep the libraries' own warnings and logs off the terminal: what the user can mend, we say."""
-    import logging
-    import warnings
-
-    warnings.simplefilter("ignore")
-    logging.disable(logging.ERROR)
-
-
-def tell(line: str) -> None:
-    """Say on stderr what the user must know before the work goes on."""
-    typer.echo(f"edgeprune: {line}.", err=True)
-
-
-def show(result: Result | None, folder: Path, json: bool) -> None:
-    """Print a finished run: the summary table, or the result as JSON."""
-    from rich.console import Console
-
-    from edgeprune.report.compare import compare_result
-    from edgeprune.report.render import table
-
-    assert result is not None, "only a finished chain is shown"
-    if json:
-        typer.echo(result.model_dump_json(by_alias=True, indent=2))
-    else:
-        Console().print(table(compare_result(result)), highlight=False)
-    typer.echo(f"bundle: {folder / 'bundle'}", err=True)
-
-
-def show_stages(outcome: Outcome, folder: Path, json: bool) -> None:
-    """Print which stages are done, with their seconds and validation accuracy, and what --max-drop tried."""
-    import json as text
-
-    rows: list[dict[str, Any]] = []
-    for stage in outcome.stages:
-        history = stage.path / "history.json"
-        best = None
-        if history.is_file():
-            best = max(row["val_accuracy"] for row in text.loads(history.read_text(encoding="utf-8")))
-        rows.append({"stage": stage.name, "seconds": stage.seconds, "val_accuracy": best, "path": str(stage.path)})
-    if json:
-        searched = {} if outcome.search is None else {"search": outcome.search.model_dump()}
-        typer.echo(text.dumps({"run": str(folder), "stages": rows, **searched}, indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    from edgeprune.report.search import trial_lines
-
-    table = Table("stage", "seconds", "validation accuracy", title=str(folder))
-    for row in rows:
-        shown = "" if row["val_accuracy"] is None else f"{100 * row['val_accuracy']:.2f} %"
-        table.add_row(row["stage"], f"{row['seconds']:.1f}", shown)
-    Console().print(table, highlight=False)
-    for line in trial_lines(outcome.search) if outcome.search is not None else ():
-        typer.echo(line)

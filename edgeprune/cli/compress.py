@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeprune.cli import ask
+from edgeprune.cli import ask, show
 
 
 @ask.takes_options
@@ -14,7 +14,7 @@ def compress(options: dict[str, Any], output: Path | None, json: bool) -> None:
 
     Without MODEL and --data it runs the built-in example: ResNet-18, trained on scikit-learn's digits first.
     """
-    ask.quiet()
+    show.quiet()
     from edgeprune.cli.bar import bar
     from edgeprune.pipeline.options import default_folder, recipe_from
 
@@ -23,5 +23,5 @@ def compress(options: dict[str, Any], output: Path | None, json: bool) -> None:
     from edgeprune.pipeline.compress import compress as run
 
     with bar() as tick:
-        outcome = run(asked, folder, tick, ask.tell)
-    ask.show(outcome.result, folder, json)
+        outcome = run(asked, folder, tick, show.tell)
+    show.show(outcome.result, folder, json)

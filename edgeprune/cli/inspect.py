@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli import ask
+from edgeprune.cli import ask, show
 
 
 def inspect(
@@ -35,7 +35,7 @@ def inspect(
     from edgeprune.spec.target import load_target
 
     device = load_target(target) if target is not None else None  # before torch: a typo should fail at once
-    ask.quiet()
+    show.quiet()
     from rich.console import Console
 
     from edgeprune.model.load import open_network

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from edgeprune.cli import ask
+from edgeprune.cli import ask, show
 
 
 @ask.takes_options
 def prune(options: dict[str, Any], output: Path | None, json: bool) -> None:
     """Score, cut, compact and fine-tune; `quantize` and `export` go on from the run directory."""
-    ask.quiet()
+    show.quiet()
     from edgeprune.cli.bar import bar
     from edgeprune.pipeline.options import default_folder, recipe_from
 
@@ -20,5 +20,5 @@ def prune(options: dict[str, Any], output: Path | None, json: bool) -> None:
     from edgeprune.pipeline.compress import prune as run
 
     with bar() as tick:
-        outcome = run(asked, folder, tick, ask.tell)
-    ask.show_stages(outcome, folder, json)
+        outcome = run(asked, folder, tick, show.tell)
+    show.show_stages(outcome, folder, json)

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from edgeprune.cli import ask
+from edgeprune.cli import ask, show
 
 
 def quantize(
@@ -19,7 +19,7 @@ def quantize(
     from edgeprune.pipeline.compress import quantize as go_on
     from edgeprune.pipeline.folder import recipe_of
 
-    ask.quiet()
+    show.quiet()
     with bar() as tick:
         outcome = go_on(recipe_of(run), run, tick)
-    ask.show_stages(outcome, run, json)
+    show.show_stages(outcome, run, json)

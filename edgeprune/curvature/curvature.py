@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import torch
@@ -50,8 +50,8 @@ class Curvature:
     images: int
     probing: Probing | None = None
     effort: Effort | None = None
-    fingerprint: str = ""
-    """Of graph, weights, images, loss and settings."""
+    fingerprint: dict[str, str] = field(default_factory=dict)
+    """Hashes of what it was estimated of: `network`, `images`."""
 
     @property
     def probes(self) -> int:
@@ -80,7 +80,7 @@ def save_curvature(curvature: Curvature, path: Path) -> None:
     words = {
         "edgeprune": "curvature",
         "images": str(curvature.images),
-        "fingerprint": curvature.fingerprint,
+        "fingerprint": json.dumps(curvature.fingerprint),
         "probing": json.dumps(asdict(curvature.probing) if curvature.probing else None),
         "effort": json.dumps(asdict(curvature.effort) if curvature.effort else None),
     }
@@ -110,5 +110,5 @@ def load_curvature(path: Path) -> Curvature:
         int(words["images"]),
         Probing(**probing) if probing else None,
         Effort(**effort) if effort else None,
-        words["fingerprint"],
+        json.loads(words["fingerprint"]),
     )

@@ -3,8 +3,8 @@
 Forward and both backward passes run under autocast; what is summed up is float32. Half precision holds 2^-24 to 65,504,
 so gradients are multiplied by a scale that is divided out again. The paper sets it once, to 2^8, by hand; here it is
 halved where a product overflows, and that product is computed anew, so that no probe is lost; and raised where many of
-a product's entries are zero and a larger scale makes them fewer. (The released code divides its scale by 2^8 at every probe,
-so that the first one alone counts.)
+a product's entries are zero and a larger scale makes them fewer. (The released code divides its scale by 2^8 at every
+probe, so that the first one alone counts.)
 """
 
 from __future__ import annotations

@@ -31,8 +31,8 @@ from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick
 
-FIRST_LOOK = 8
-"""Probes before `settled` is asked for the first time; then after twice as many, and so on."""
+FIRST_LOOK, MOST_PER_ROUND = 8, 32
+"""Probes before `settled` is asked for the first time; then after as many again as there are, up to the most."""
 
 Told = Callable[[int], None]
 """Hears how many images more one probe has seen."""
@@ -48,6 +48,7 @@ def channel_traces(
     settled: Callable[[Curvature], bool] = lambda _: False,
     loss: Loss = functional.cross_entropy,
     team: Team | None = None,
+    begun: Curvature | None = None,
 ) -> Curvature:
     """Estimate `Tr(H_cc)` for each output channel c of the named weights; H is of the mean loss over all of `x`.
 
@@ -58,14 +59,15 @@ def channel_traces(
         y: labels `[n]`.
         probing: how many probes at most, of what, in which precision.
         tick: told how far it is.
-        settled: asked whether the estimates so far suffice.
+        settled: asked after every round of probes whether the estimates so far suffice.
         loss: the mean over a batch.
         team: the processes that share the work.
+        begun: what an earlier call with the same arguments had when it was interrupted.
 
     Raises:
         EdgepruneError: a product is not finite.
     """
-    team, begun = team or Team(), time.perf_counter()
+    team, start = team or Team(), time.perf_counter()
     chosen = _by_outputs(traced, weights, probing, loss)
     others = {name: axis for name, axis in weights.items() if name not in {layer.weight for layer in chosen}}
     estimates: list[_ByOutputs | _ByProducts] = []
@@ -74,10 +76,12 @@ def channel_traces(
     if others:
         estimates.append(_ByProducts(traced, others, x, y, probing, loss, team))
     steps = probing.probes * len(x) * len(estimates)
-    samples: dict[str, list[Tensor]] = {name: [] for name in weights}
-    done = seen = 0
+    samples = {name: [begun.per_probe[name]] if begun is not None else [] for name in weights}
+    done = begun.probes if begun is not None else 0
+    before = begun.effort.seconds if begun is not None and begun.effort is not None else 0.0
+    seen = done * len(x) * len(estimates)
     while True:
-        count = min(done or FIRST_LOOK, probing.probes - done)
+        count = min(max(done, FIRST_LOOK), MOST_PER_ROUND, probing.probes - done)
 
         def told(images: int, probes: int = count) -> None:
             nonlocal seen
@@ -89,7 +93,7 @@ def channel_traces(
                 samples[name].append(rows)
         done += count
         effort = Effort(
-            seconds=time.perf_counter() - begun,
+            seconds=before + time.perf_counter() - start,
             peak_bytes=peak_bytes(traced),
             overflows=sum(estimate.scale.overflows for estimate in estimates),
             underflows=sum(estimate.scale.underflows for estimate in estimates),

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.errors import EdgepruneError
 from edgeprune.model.data import load_data
-from edgeprune.model.load import default_image_size, starts_random
-from edgeprune.pipeline import deliver, masking, steps
+from edgeprune.model.load import default_image_size
+from edgeprune.pipeline import curving, deliver, masking, steps
 from edgeprune.pipeline.folder import Stage, open_run
+from edgeprune.pipeline.ground import check_source
 from edgeprune.pipeline.search import search
 from edgeprune.pipeline.steps import Work
 from edgeprune.progress import Tell, Tick, silent, untold
 from edgeprune.spec.pattern import no_speed, parse_pattern
 from edgeprune.spec.recipe import Recipe
-from edgeprune.spec.result import Result, Search
+from edgeprune.spec.result import Result, Search, Spectrum
 from edgeprune.spec.target import load_target
 
 
@@ -70,13 +70,14 @@ class _Pruned:
     cut: Stage
     tuned: Stage
     search: Search | None
+    spectrum: Spectrum | None
 
 
 def _pruned(work: Work) -> _Pruned:
     dense = steps.dense(work)
     if parse_pattern(work.recipe.pattern).masks:
         return _masked(work, dense)
-    scored = steps.curvature(work, dense)
+    scored = curving.curvature(work, dense)
     budget = work.recipe.budget
     tried: list[Stage] = []
     found = None
@@ -84,7 +85,14 @@ def _pruned(work: Work) -> _Pruned:
         tried, budget, found = search(work, dense, scored, budget.max_drop)
     cut = steps.prune(work, dense, scored, budget)
     tuned = steps.finetune(work, dense, cut)
-    return _Pruned(_unique([dense, *([scored] if scored else []), *tried, cut, tuned]), dense, cut, tuned, found)
+    return _Pruned(
+        _unique([dense, *([scored] if scored else []), *tried, cut, tuned]),
+        dense,
+        cut,
+        tuned,
+        found,
+        curving.read_spectrum(scored),
+    )
 
 
 def _masked(work: Work, dense: Stage) -> _Pruned:
@@ -93,7 +101,7 @@ def _masked(work: Work, dense: Stage) -> _Pruned:
     scored = masking.curvature(work, dense)
     cut = masking.prune(work, dense, scored)
     tuned = steps.finetune(work, dense, cut)
-    return _Pruned(_unique([dense, *([scored] if scored else []), cut, tuned]), dense, cut, tuned, None)
+    return _Pruned(_unique([dense, *([scored] if scored else []), cut, tuned]), dense, cut, tuned, None, None)
 
 
 def _quantized(work: Work) -> tuple[_Pruned, Stage]:
@@ -109,7 +117,7 @@ def _deliver(work: Work, pruned: _Pruned, final: Stage) -> Outcome:
     seconds: dict[str, float] = {}
     for stage in stages:
         seconds[stage.name] = round(seconds.get(stage.name, 0.0) + stage.seconds, 3)
-    result = deliver.bundle(work, networks, exported, judged, seconds, pruned.search)
+    result = deliver.bundle(work, networks, exported, judged, seconds, pruned.search, pruned.spectrum)
     return Outcome(stages, result, pruned.search)
 
 
@@ -124,17 +132,9 @@ def _in_run(recipe: Recipe, path: Path, tick: Tick, tell: Tell, steps_of: Callab
     target = load_target(recipe.target)
     if slow := no_speed(parse_pattern(recipe.pattern), target):
         tell(slow)
-    _check_source(recipe)
+    check_source(recipe)
     size = recipe.source.image_size or default_image_size(recipe.source.model)
     data = load_data(recipe.source, size, recipe.seed, tick)
     with open_run(path, recipe) as run:
         outcome: Outcome = steps_of(Work(run, data, target, tick, tell))
         return outcome
-
-
-def _check_source(recipe: Recipe) -> None:
-    source = recipe.source
-    if starts_random(source.model) and source.weights is None and not recipe.training.dense_epochs:
-        raise EdgepruneError(
-            f"{source.model} comes without trained weights. Give --weights FILE, or --dense-epochs N to train it first."
-        )

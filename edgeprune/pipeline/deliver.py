@@ -30,7 +30,7 @@ from edgeprune.pipeline.steps import Work, best_accuracy, network
 from edgeprune.report.figures import points
 from edgeprune.report.search import trial_lines
 from edgeprune.spec.recipe import SHARES
-from edgeprune.spec.result import Reached, Result, Search, Stats
+from edgeprune.spec.result import Reached, Result, Search, Spectrum, Stats
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -148,7 +148,13 @@ def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) 
 
 
 def bundle(
-    work: Work, stages: Networks, exported: Stage, judged: Stage, seconds: dict[str, float], found: Search | None
+    work: Work,
+    stages: Networks,
+    exported: Stage,
+    judged: Stage,
+    seconds: dict[str, float],
+    found: Search | None,
+    spectrum: Spectrum | None,
 ) -> Result:
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
@@ -175,6 +181,7 @@ def bundle(
             **figures["rows"],
             "budget": budget,
             "search": found,
+            "spectrum": spectrum,
             "seconds": seconds,
             "notes": notes,
         }

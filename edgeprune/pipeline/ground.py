@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group
+from edgeprune.model.load import starts_random
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.budget import check, choose
 from edgeprune.pruning.cuts import Cuts
@@ -66,3 +68,16 @@ def cutting(budget: Budget, recipe: Recipe, target: Target) -> list[Any]:
         times = layer_times(target, recipe.precision, recipe.latency_profile)
         settings += [recipe.precision, target.model_dump(), [profile.model_dump() for profile in times]]
     return settings
+
+
+def check_source(recipe: Recipe) -> None:
+    """Refuse a network without trained weights that is not to be trained.
+
+    Raises:
+        EdgepruneError: it is one.
+    """
+    source = recipe.source
+    if starts_random(source.model) and source.weights is None and not recipe.training.dense_epochs:
+        raise EdgepruneError(
+            f"{source.model} comes without trained weights. Give --weights FILE, or --dense-epochs N to train it first."
+        )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from edgeprune.curvature.curvature import Curvature
+from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.curvature.weights import WeightCurvature, input_moments
 from edgeprune.errors import EdgepruneError
@@ -20,21 +22,14 @@ from edgeprune.spec.target import Target
 
 
 @dataclass(frozen=True)
-class Probing:
-    """How curvature is estimated: Hutchinson probes, images at a time, seed of the probes."""
-
-    probes: int
-    batch_size: int
-    seed: int
-
-
-@dataclass(frozen=True)
 class Scoring:
     """How weights are scored; `data` is for methods that need curvature."""
 
     method: MethodName
     data: tuple[Tensor, Tensor] | None
     probing: Probing
+    known: Curvature | None = None
+    """Traces that were estimated before."""
 
 
 def mask(
@@ -50,19 +45,28 @@ def mask(
     if scoring.method in NEEDS_CURVATURE:
         if scoring.data is None:
             raise EdgepruneError(f"{scoring.method} needs labelled images. Give data=(images, labels).")
-        curvature = weight_curvature(traced, found.weights, pattern, *scoring.data, scoring.probing, silent)
+        curvature = weight_curvature(
+            traced, found.weights, pattern, *scoring.data, scoring.probing, silent, scoring.known
+        )
     masks = choose_masks(traced.module, found, pattern, scoring.method, curvature, share)
     apply_masks(traced.module, masks.kept)
     return masks
 
 
 def weight_curvature(
-    traced: Traced, weights: tuple[str, ...], pattern: Pattern, x: Tensor, y: Tensor, probing: Probing, tick: Tick
+    traced: Traced,
+    weights: tuple[str, ...],
+    pattern: Pattern,
+    x: Tensor,
+    y: Tensor,
+    probing: Probing,
+    tick: Tick,
+    known: Curvature | None = None,
 ) -> WeightCurvature:
     """What `hap` needs for a pattern: within N:M the layer's trace cancels, and is not estimated."""
     inputs = input_moments(traced, weights, x, probing.batch_size)
     if pattern.kind == "n:m":
         return WeightCurvature(inputs, None)
-    axes = dict.fromkeys(weights, 0)
-    found = channel_traces(traced, axes, x, y, probing.probes, probing.batch_size, probing.seed, tick, lambda _: False)
-    return WeightCurvature(inputs, found)
+    if known is None:
+        known = channel_traces(traced, dict.fromkeys(weights, 0), x, y, probing, tick)
+    return WeightCurvature(inputs, known)

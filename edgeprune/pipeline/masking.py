@@ -14,10 +14,11 @@ from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvat
 from edgeprune.curvature.weights import WeightCurvature
 from edgeprune.model.batches import sample
 from edgeprune.model.traced import Traced, save
+from edgeprune.pipeline.curving import file_hash, fingerprint, from_file, probing
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.held import MASKS
-from edgeprune.pipeline.masked import Probing, weight_curvature
-from edgeprune.pipeline.steps import NETWORK, Work, network
+from edgeprune.pipeline.masked import weight_curvature
+from edgeprune.pipeline.steps import NETWORK, TRACES, Work, network
 from edgeprune.pruning.eligible import Eligible, eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks, save_masks
 from edgeprune.pruning.methods import NEEDS_CURVATURE
@@ -25,7 +26,7 @@ from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.target import Target
 
-INPUTS, TRACES = "inputs.safetensors", "curvature.safetensors"
+INPUTS = "inputs.safetensors"
 NAMED = 4
 """Layers that a line names before it only counts."""
 
@@ -46,19 +47,22 @@ def curvature(work: Work, before: Stage) -> Stage | None:
     recipe = work.recipe
     if recipe.method not in NEEDS_CURVATURE:
         return None
+    file = recipe.curvature.file
 
     def make(folder: Path) -> None:
         traced = work.load(before)
         x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
-        probing = Probing(recipe.curvature.probes, recipe.curvature.batch_size, recipe.seed)
         weights, pattern = _eligible(work, traced).weights, parse_pattern(recipe.pattern)
-        found = weight_curvature(traced, weights, pattern, x, y, probing, work.tick)
+        known = None
+        if file is not None:
+            known = from_file(Path(file), fingerprint(traced, work.data), dict.fromkeys(weights, 0))
+        found = weight_curvature(traced, weights, pattern, x, y, probing(recipe), work.tick, known)
         (folder / INPUTS).write_bytes(to_bytes({name: value.contiguous() for name, value in found.inputs.items()}))
         if found.traces is not None:
             save_curvature(found.traces, folder / TRACES)
 
     settings = [recipe.curvature.model_dump(mode="json"), recipe.seed, *_deciding(work)]
-    return work.run.stage("curvature", settings, [before], make)
+    return work.run.stage("curvature", settings, [before], make, file_hash(file))
 
 
 def _scored(stage: Stage | None) -> WeightCurvature | None:
@@ -146,5 +150,5 @@ def _report(masks: Masks, found: Curvature | None) -> dict[str, Any]:
         "narrow": masks.narrow,
         "frozen": {},
         "refused": {},
-        "probes": len(next(iter(found.per_probe.values()))) if found else None,
+        "probes": found.probes if found else None,
     }

@@ -17,7 +17,8 @@ OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
     "target", "method", "pattern", "keep", "attention", "coupling", "implant", "exact", "fp32", "latency_profile",
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
-    "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate", "probes", "seed", "device", "recipe",
+    "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
+    "probes", "matrix", "half", "spectrum", "curvature", "seed", "device", "recipe",
 ))  # fmt: skip
 
 EXAMPLE: dict[str, Any] = {
@@ -35,7 +36,7 @@ EXAMPLE: dict[str, Any] = {
 """The built-in example's own settings; every option may change them."""
 
 
-CHOICES = {"attention": get_args(AttentionCut), "coupling": get_args(Coupling)}
+CHOICES = {"attention": get_args(AttentionCut), "coupling": get_args(Coupling), "matrix": ("hessian", "ggn")}
 QAT_EPOCHS = 2
 """Epochs in INT8 for each of fine-tuning, where they are not given: what the cut cost is still being won back there."""
 
@@ -98,7 +99,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "schema": 1,
         "source": {name: value for name, value in source.items() if value is not None},
         "training": training,
-        "curvature": dict(example.get("curvature", {})) | _given(options, "probes"),
+        "curvature": dict(example.get("curvature", {})) | _curving(options),
         "precision": "fp32" if options["fp32"] else "int8",
         **_given(options, "method", "pattern", "attention", "coupling", "seed", "device"),
     }
@@ -130,6 +131,25 @@ def _limits(options: dict[str, Any]) -> dict[str, Any]:
             raise EdgepruneError("--latency-profile belongs to --latency-ms. Give it too, or leave the profile out.")
         content["latency_profile"] = _absolute(str(options["latency_profile"]))
     return content
+
+
+def _curving(options: dict[str, Any]) -> dict[str, Any]:
+    """How the curvature is estimated, or where it lies."""
+    content = _given(options, "probes", "matrix") | ({"precision": "half"} if options["half"] else {})
+    if options["spectrum"]:
+        content["spectrum"] = True
+    if options["curvature"] is not None:
+        given = [name for name in ("probes", "matrix", "half") if options[name]]
+        if given:
+            raise EdgepruneError(f"--curvature is estimated already; --{given[0]} has no say. Leave one of them out.")
+        content["file"] = _existing_file("curvature", str(options["curvature"]))
+    return content
+
+
+def _existing_file(option: str, name: str) -> str:
+    if not Path(name).is_file():
+        raise EdgepruneError(f"--{option} {name}: no such file. Write it with edgeprune {option}.")
+    return str(Path(name).resolve())
 
 
 def _given(options: dict[str, Any], *names: str) -> dict[str, Any]:

@@ -13,21 +13,21 @@ import torch
 from torch import Tensor
 
 from edgeprune.compact.apply import compact_soundly
-from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
-from edgeprune.curvature.trace import channel_traces
+from edgeprune.curvature.curvature import load_curvature
 from edgeprune.model.batches import sample
+from edgeprune.model.content import content_hash
 from edgeprune.model.data import Data
 from edgeprune.model.device import move, pick_device
 from edgeprune.model.groups import Group
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
 from edgeprune.pipeline.folder import RunFolder, Stage
-from edgeprune.pipeline.ground import check_reachable, choose_cuts, cutting, freezing, open_ground
+from edgeprune.pipeline.ground import choose_cuts, cutting, open_ground
 from edgeprune.pipeline.held import after_step
 from edgeprune.progress import Tell, Tick, untold
-from edgeprune.pruning import certainty, hap
+from edgeprune.pruning import hap
 from edgeprune.pruning.cuts import Cuts
-from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
+from edgeprune.pruning.methods import METHODS
 from edgeprune.quantization.fake import observe
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
@@ -36,7 +36,7 @@ from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
-NETWORK, HISTORY = "network.pt2", "history.json"
+NETWORK, HISTORY, TRACES = "network.pt2", "history.json", "curvature.safetensors"
 CPU = torch.device("cpu")
 """Every stage leaves its network there, so that any machine can go on with it."""
 REESTIMATION_IMAGES = 2048
@@ -91,42 +91,8 @@ def dense(work: Work) -> Stage:
         _training(work, "epochs", "learning_rate", "qat_") if trains else None,
     ]
     return work.run.stage(
-        "dense", settings, [], make, work.data.fingerprint + (_content(mine) if mine else _named_files(recipe))
+        "dense", settings, [], make, work.data.fingerprint + (content_hash(mine) if mine else _named_files(recipe))
     )
-
-
-def curvature(work: Work, before: Stage) -> Stage | None:
-    """Per-channel Hessian traces, for methods that score by them."""
-    recipe = work.recipe
-    if recipe.method not in NEEDS_CURVATURE:
-        return None
-
-    def make(folder: Path) -> None:
-        traced = work.load(before)
-        ground = open_ground(traced, recipe, work.target)
-        check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
-        x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
-
-        def settled(found: Curvature) -> bool:
-            scores = METHODS[recipe.method](traced.module, ground.groups, found)
-            return certainty.certain_share(scores, recipe.curvature.confidence) >= recipe.curvature.settled
-
-        found = channel_traces(
-            traced,
-            ground.weights,
-            x,
-            y,
-            recipe.curvature.probes,
-            recipe.curvature.batch_size,
-            recipe.seed,
-            work.tick,
-            settled,
-        )
-        save_curvature(found, folder / "curvature.safetensors")
-
-    # No budget in the key: another one costs no new probe.
-    settings = [_dump(recipe.curvature), recipe.seed, freezing(recipe)]
-    return work.run.stage("curvature", settings, [before], make)
 
 
 def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> Stage:
@@ -136,8 +102,8 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
     def make(folder: Path) -> None:
         traced = network(before)
         ground = open_ground(traced, recipe, work.target)
-        found = load_curvature(scored.path / "curvature.safetensors") if scored else None
-        scores = METHODS[recipe.method](traced.module, ground.groups, found)
+        found = load_curvature(scored.path / TRACES) if scored else None
+        scores = METHODS[recipe.method](traced.module, ground.groups, found, recipe.trace_floor)
         x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
         work.tick("compacting", 0, 1)
 
@@ -159,12 +125,12 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
             "frozen": ground.found.frozen,
             "approximate": ground.found.approximate,
             "refused": done.refused,
-            "probes": len(next(iter(found.per_probe.values()))) if found else None,
+            "probes": found.probes if found else None,
             "certain_share": doubt,
         }
         _write(folder / "cuts.json", report)
 
-    settings = [recipe.method, cutting(budget, recipe, work.target), recipe.curvature.confidence]
+    settings = [recipe.method, recipe.trace_floor, cutting(budget, recipe, work.target), recipe.curvature.confidence]
     return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
 
 
@@ -272,15 +238,6 @@ def _training(work: Work, *others: str) -> dict[str, Any]:
     """The training settings without those (by how their names begin) that only concern other stages."""
     settings = _dump(work.recipe.training)
     return {name: value for name, value in settings.items() if not name.startswith(others)}
-
-
-def _content(traced: Traced) -> str:
-    """A hash of a network's graph and weights."""
-    hasher = hashlib.sha256(str(traced.module.graph).encode())
-    for name, tensor in traced.module.state_dict().items():
-        hasher.update(name.encode())
-        hasher.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return hasher.hexdigest()
 
 
 def _dump(record: Any) -> Any:

@@ -6,11 +6,13 @@ eigenvalue that is
     S_c = max(Tr(H_cc), 0) / (2 p_c) * ||w_c||^2.
 
 A unit's score is the sum over the output channels that are cut together. The released code keeps negative trace
-estimates, ranks each convolution alone and drops the 1/2; a negative estimate is noise around a small curvature,
-hence the floor.
+estimates (`floor = "none"`), ranks each convolution alone and drops the 1/2; a negative estimate is noise around a
+small curvature, hence the floor.
 """
 
 from __future__ import annotations
+
+import math
 
 import torch
 from torch import Tensor, nn
@@ -18,10 +20,12 @@ from torch import Tensor, nn
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.model.groups import Group
 from edgeprune.pruning.score import Scores, sum_members
+from edgeprune.spec.recipe import TraceFloor
 
 
-def scores(module: nn.Module, groups: list[Group], curvature: Curvature) -> Scores:
+def scores(module: nn.Module, groups: list[Group], curvature: Curvature, floor: TraceFloor = "zero") -> Scores:
     """Score all units; the standard errors are those of the probes, before the floor."""
+    least = 0.0 if floor == "zero" else -math.inf
     parameters = dict(module.named_parameters())
 
     def importance(weight: str, out: int) -> Tensor:
@@ -30,7 +34,9 @@ def scores(module: nn.Module, groups: list[Group], curvature: Curvature) -> Scor
 
     value, error = {}, {}
     for group in groups:
-        floored = sum_members(group, lambda w, out: curvature.trace(w).value.double().clamp_min(0) * importance(w, out))
+        floored = sum_members(
+            group, lambda w, out: curvature.trace(w).value.double().clamp_min(least) * importance(w, out)
+        )
         samples = sum_members(group, lambda w, out: curvature.per_probe[w].double() * importance(w, out))
         value[group.name] = floored
         error[group.name] = samples.std(0) / samples.shape[0] ** 0.5

@@ -10,20 +10,22 @@ from edgeprune.curvature.curvature import Curvature
 from edgeprune.model.groups import Group
 from edgeprune.pruning import hap, magnitude
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import MethodName
+from edgeprune.spec.recipe import MethodName, TraceFloor
+
+Score = Callable[[nn.Module, list[Group], Curvature | None, TraceFloor], Scores]
 
 
-def _hap(module: nn.Module, groups: list[Group], curvature: Curvature | None) -> Scores:
+def _hap(module: nn.Module, groups: list[Group], curvature: Curvature | None, floor: TraceFloor) -> Scores:
     assert curvature is not None, "the pipeline estimates it for methods in NEEDS_CURVATURE"
-    return hap.scores(module, groups, curvature)
+    return hap.scores(module, groups, curvature, floor)
 
 
-def _magnitude(module: nn.Module, groups: list[Group], curvature: Curvature | None) -> Scores:
-    assert curvature is None
+def _magnitude(module: nn.Module, groups: list[Group], curvature: Curvature | None, floor: TraceFloor) -> Scores:
+    del curvature, floor
     return magnitude.scores(module, groups)
 
 
-METHODS: dict[MethodName, Callable[[nn.Module, list[Group], Curvature | None], Scores]] = {
+METHODS: dict[MethodName, Score] = {
     "hap": _hap,
     "magnitude": _magnitude,
 }

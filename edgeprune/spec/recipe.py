@@ -127,6 +127,16 @@ class Curving(Strict):
     batch_size: int = Field(default=128, ge=1)
     probes: int = Field(default=24, ge=2)
     """Hutchinson probes at most (the papers': 300)."""
+    matrix: Literal["hessian", "ggn"] = "hessian"
+    """Of the loss; or its Gauss-Newton part: never negative, and of every layer without products."""
+    precision: Literal["fp32", "half", "bf16"] = "fp32"
+    """`half` is EHAP's: float16 on CUDA, bfloat16 elsewhere."""
+    memory_mb: float = Field(default=2000, gt=0)
+    """Megabytes (1e6 bytes) that the graphs of the images may hold; beyond it they are built again."""
+    spectrum: bool = False
+    """Also estimate the density of the Hessian's eigenvalues, for the report."""
+    file: str | None = None
+    """What `edgeprune curvature` wrote of this network on these images; nothing is estimated then."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     settled: float = Field(default=0.99, gt=0, le=1)
     """Stop early once this share of channel pairs across the cut is ordered with `confidence`."""

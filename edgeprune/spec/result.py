@@ -51,6 +51,22 @@ class Search(Strict):
     trials: tuple[Trial, ...]
 
 
+class Spectrum(Strict):
+    """The density of the eigenvalues of the loss's curvature, by stochastic Lanczos quadrature."""
+
+    matrix: Literal["hessian", "ggn"]
+    weights: int
+    """The matrix's side."""
+    images: int
+    products: int
+    smallest: float
+    largest: float
+    """Of the eigenvalues that the iterations saw."""
+    values: tuple[float, ...]
+    density: tuple[float, ...]
+    """At the values, smeared by a hundredth of the spread; integrates to 1."""
+
+
 class Result(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
     model: str
@@ -69,6 +85,8 @@ class Result(Strict):
     budget: dict[str, Reached] = Field(default_factory=dict)
     """By the names of the recipe's limits; of the pruned network."""
     search: Search | None = None
+    spectrum: Spectrum | None = None
+    """Where the recipe asked for it."""
     seconds: dict[str, float]
     notes: list[str]
     """What a reader must know beside the figures: what was measured where, what was not, and why."""
