@@ -1,0 +1,151 @@
+"""Neural implants: which of the channels that a budget would cut become 1x1 convolutions instead.
+
+Yu et al. 2021, arXiv 2101.08940: of the channels that the ranking would remove, the most sensitive share is not
+removed, but made by a 1x1 convolution over the inputs that are left, which starts at zero and is trained with the rest.
+Here a budget decides how many channels go, and implants cost something too: the solver is given a tighter limit, its
+best cut channels get implants, and the limit is moved until the network *with* them holds what the user asked.
+
+Implants come in the steps of a group's widths (`levels.ladder`), so that both the kept channels and all of them with
+the implants are widths that the device likes. A group of which nothing is kept gets none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from edgeprune.model.groups import Group
+from edgeprune.pruning.budget import UNITS, bounds_of, choose, reached, refuse, solved
+from edgeprune.pruning.cost import Cost
+from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.greedy import SLACK, Bound, holds
+from edgeprune.pruning.implantable import Sites
+from edgeprune.pruning.levels import Levels, Limits, levels
+from edgeprune.pruning.quantity import Counts, Weighted, value
+from edgeprune.pruning.score import Scores
+from edgeprune.spec.recipe import SHARES, Budget, LimitName
+
+ROUNDS = 12
+"""Halvings of the tighter limit."""
+COUNTED: tuple[LimitName, ...] = ("macs", "params", "size_mb", "sparsity")
+"""What a network with implants is known to have; `spec.recipe.check_implants` refuses the other limits."""
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """Units per group that stay, and how many of those become implants, `[groups]`."""
+
+    stay: Counts
+    implanted: Counts
+
+
+def choose_with_implants(
+    groups: list[Group],
+    scores: Scores,
+    cost: Cost,
+    budget: Budget,
+    limits: Limits,
+    whole: frozenset[str],
+    sites: Sites,
+    ratio: float,
+) -> Cuts:
+    """`budget.choose` where the best `ratio` of the cut units whose layers can have an implant get one, or fewer.
+
+    Where even the narrowest cut leaves no room for so many, those come in, best first, for which there is room.
+
+    Raises:
+        EdgepruneError: the budget cannot be met; the text says what can.
+    """
+    if not ratio or not sites:
+        return choose(groups, scores, cost, budget, limits, whole)
+    table = levels(groups, scores, limits, whole)
+    refuse(table, cost, budget)
+    bounds = bounds_of(cost, budget)
+    able = np.array([any(weight in sites for weight in group.producers) for group in groups])
+
+    def fits(choice: _Choice) -> bool:
+        return _fits(dict(zip(budget.limits, bounds, strict=True)), groups, cost, sites, choice)
+
+    best, low, high = None, 0.0, 1.0
+    for _ in range(ROUNDS):
+        middle = (low + high) / 2
+        tighter = [Bound(bound.quantity, bound.limit * middle) for bound in bounds]
+        if not holds(tighter, table.counts(table.last)):
+            low = middle
+            continue
+        choice = _best_cut(table, solved(table, tighter), able, ratio)
+        if fits(choice):
+            best, low = choice, middle
+        else:
+            high = middle
+    return _cuts(groups, scores, cost, sites, best or _best_cut(table, table.last, able, ratio, fits))
+
+
+def _best_cut(
+    table: Levels, level: Counts, able: np.ndarray, ratio: float, fits: Callable[[_Choice], bool] = lambda _: True
+) -> _Choice:
+    """Give the best steps of what is cut to implants, by their mean score per unit, while the ratio lasts."""
+    kept = table.counts(level)
+    open_ = [int(g) for g in np.flatnonzero(able & (kept > 0))]
+    room = int(ratio * sum(int(table.kept[g, 0] - kept[g]) for g in open_) + 1e-9)
+    steps = []
+    for g in open_:
+        for after in range(int(level[g]), 0, -1):
+            size = int(table.kept[g, after - 1] - table.kept[g, after])
+            steps.append((float(table.lost[g, after] - table.lost[g, after - 1]) / size, g, size))
+    choice = _Choice(kept, np.zeros_like(kept))
+    closed: set[int] = set()
+    for _, g, size in sorted(steps, key=lambda step: -step[0]):  # of one group they come in order: best first
+        more = np.zeros_like(kept)
+        more[g] = size
+        wider = _Choice(choice.stay + more, choice.implanted + more)
+        if g in closed or size > room or not fits(wider):
+            closed.add(g)
+            continue
+        choice, room = wider, room - size
+    return choice
+
+
+def _fits(bounds: dict[LimitName, Bound], groups: list[Group], cost: Cost, sites: Sites, choice: _Choice) -> bool:
+    return all(
+        value(bound.quantity, choice.stay) - _spared(name, groups, cost, sites, choice) <= bound.limit * (1 + SLACK)
+        for name, bound in bounds.items()
+    )
+
+
+def _spared(name: LimitName, groups: list[Group], cost: Cost, sites: Sites, choice: _Choice) -> float:
+    """By how much implants are cheaper than their convolutions' own channels, in the quantity's unit."""
+    quantity = cost.quantities[name]
+    if name == "sparsity":
+        return 0.0
+    assert isinstance(quantity, Weighted)
+    sizes, spared = quantity.products.sizes(choice.stay), 0.0
+    for weight, site in sites.items():
+        rows = [(g, group.out_width(weight)) for g, group in enumerate(groups) if weight in group.producers]
+        outputs = site.outputs - sum(int(cost.units[g] - choice.stay[g]) * width for g, width in rows)
+        share = sum(int(choice.implanted[g]) * width for g, width in rows) / max(outputs, 1)
+        row = site.use if name == "macs" else site.parameter
+        spared += quantity.weight[row] * sizes[row] * share * (1 - 1 / site.taps)
+    return float(spared)
+
+
+def _cuts(groups: list[Group], scores: Scores, cost: Cost, sites: Sites, choice: _Choice) -> Cuts:
+    gone, implants = set[int](), set[int]()
+    for g, group in enumerate(groups):
+        order = [group.units[i] for i in scores.value[group.name].argsort(stable=True).tolist()]
+        cut = len(order) - int(choice.stay[g])
+        gone.update(order[:cut])
+        implants.update(order[cut : cut + int(choice.implanted[g])])
+    without, found = reached(cost, choice.stay), dict[str, float]()
+    for name in (name for name in COUNTED if name in without):
+        whole = value(cost.quantities[name], cost.units) if name in SHARES else UNITS[name]
+        found[name] = without[name] - _spared(name, groups, cost, sites, choice) / whole
+    return Cuts(
+        frozenset(gone),
+        {group.name: (int(n), len(group.units)) for group, n in zip(groups, choice.stay, strict=True)},
+        found,
+        frozenset(implants),
+        {group.name: int(n) for group, n in zip(groups, choice.implanted, strict=True) if n},
+    )
