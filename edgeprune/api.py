@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.compact.apply import compact_soundly
+from edgeprune.compact.implant import implanted
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.device import device_of
@@ -28,9 +29,9 @@ from edgeprune.pipeline.masked import Probing, Scoring, mask
 from edgeprune.pipeline.options import check_choices, default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
-from edgeprune.pruning.budget import choose
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
+from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.inspection import inspect_network
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
@@ -41,7 +42,7 @@ from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.inspection import Inspection
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName
+from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName, check_implants
 from edgeprune.spec.result import Result
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
@@ -110,6 +111,7 @@ def prune(
     precision: Literal["int8", "fp32"] = "int8",
     multiple: int | None = None,
     max_layer_sparsity: float = 0.95,
+    implant_ratio: float = 0.0,
     probes: int = 24,
     seed: int = 0,
 ) -> Network:
@@ -138,6 +140,7 @@ def prune(
         precision: in which the network will ship.
         multiple: widths are cut to multiples of it; None: the target's, 8 without a target.
         max_layer_sparsity: largest share of a layer's channels that may go.
+        implant_ratio: share of the cut channels, the highest scored, that get a 1x1 convolution instead.
         probes: Hutchinson probes of `hap`.
         seed: of the probes.
 
@@ -155,10 +158,11 @@ def prune(
     form, device = parse_pattern(pattern), load_target(target) if target is not None else None
     zeros = None
     if form.masks:
-        check_alone(form, {"layers": bool(layers), "exact": exact, "attention": attention != "dims"})
+        others = {"layers": bool(layers), "exact": exact, "attention": attention != "dims"}
+        check_alone(form, others | {"implant_ratio": implant_ratio > 0})
         zeros = zeros_asked(form, {name: value for name, value in limits.items() if value is not None})
         limits = {"sparsity": zeros}
-    budget, rules = _budget(limits), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
+    budget, rules = _budget(limits, implant_ratio), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
     timed = str(latency_profile) if latency_profile is not None else None
     if device is not None and latency_ms is not None:
         check_latency(device, precision, timed)
@@ -187,9 +191,10 @@ def prune(
 
     def chosen(free: list[Group]) -> Cuts:
         whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
-        return choose(ground.groups, scores, ground.cost, budget, widths, whole)
+        return choose_with_implants(ground, scores, budget, widths, whole, implant_ratio)
 
-    done = compact_soundly(traced, ground.found, ground.groups, chosen, example[:8].to(device_of(traced)))
+    x = example[:8].to(device_of(traced))
+    done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
     return Network.of(done.traced)
@@ -284,9 +289,11 @@ def _traced(module: nn.Module, example_inputs: Tensor) -> Traced:
         return trace(module, tuple(example_inputs.shape[1:]))
 
 
-def _budget(limits: dict[str, float | None]) -> Budget:
+def _budget(limits: dict[str, float | None], implant_ratio: float) -> Budget:
     asked = {name: value for name, value in limits.items() if value is not None} or {"macs": 0.5}
     for name, value in asked.items():
         if name in SHARES and not 0 < value < 1:
             raise EdgepruneError(f"{name}={value:g}: a share between 0 and 1 is needed.")
-    return parse(Budget, asked, "budget")
+    budget = parse(Budget, asked, "budget")
+    check_implants(implant_ratio, budget)
+    return budget

@@ -146,11 +146,11 @@ class _Silenced(fx.Interpreter):
 
 def _reader(module: fx.GraphModule, weight: str) -> fx.Node:
     """The one convolution that reads a weight."""
-    return next(
-        node
-        for node in module.graph.nodes
-        if name_of(node) in CONVOLUTIONS and str(getattr(arguments(node)["weight"], "target", "")) == weight
-    )
+    for node in module.graph.nodes:
+        if name_of(node) in CONVOLUTIONS and str(getattr(arguments(node)["weight"], "target", "")) == weight:
+            found: fx.Node = node
+            return found
+    raise EdgepruneError(f"no convolution reads {weight} any more. Leave --implant out, and report the network.")
 
 
 def _put(module: fx.GraphModule, layer: fx.Node, rows: Tensor) -> None:

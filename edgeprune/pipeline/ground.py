@@ -50,10 +50,7 @@ def choose_cuts(
 ) -> Cuts:
     """Solve a budget, cutting free groups only."""
     whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
-    ratio = recipe.implant_ratio
-    return choose_with_implants(
-        ground.groups, scores, ground.cost, budget, widths(recipe, target), whole, ground.sites, ratio
-    )
+    return choose_with_implants(ground, scores, budget, widths(recipe, target), whole, recipe.implant_ratio)
 
 
 def freezing(recipe: Recipe) -> list[Any]:

@@ -16,13 +16,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from edgeprune.model.groups import Group
 from edgeprune.pruning.budget import UNITS, bounds_of, choose, reached, refuse, solved
-from edgeprune.pruning.cost import Cost
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.greedy import SLACK, Bound, holds
-from edgeprune.pruning.implantable import Sites
 from edgeprune.pruning.levels import Levels, Limits, levels
+from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.quantity import Counts, Weighted, value
 from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import SHARES, Budget, LimitName
@@ -42,14 +40,7 @@ class _Choice:
 
 
 def choose_with_implants(
-    groups: list[Group],
-    scores: Scores,
-    cost: Cost,
-    budget: Budget,
-    limits: Limits,
-    whole: frozenset[str],
-    sites: Sites,
-    ratio: float,
+    ground: Prunable, scores: Scores, budget: Budget, limits: Limits, whole: frozenset[str], ratio: float
 ) -> Cuts:
     """`budget.choose` where the best `ratio` of the cut units whose layers can have an implant get one, or fewer.
 
@@ -58,15 +49,18 @@ def choose_with_implants(
     Raises:
         EdgepruneError: the budget cannot be met; the text says what can.
     """
-    if not ratio or not sites:
-        return choose(groups, scores, cost, budget, limits, whole)
-    table = levels(groups, scores, limits, whole)
-    refuse(table, cost, budget)
-    bounds = bounds_of(cost, budget)
-    able = np.array([any(weight in sites for weight in group.producers) for group in groups])
+    if not ratio or not ground.sites:
+        return choose(ground.groups, scores, ground.cost, budget, limits, whole)
+    table = levels(ground.groups, scores, limits, whole)
+    refuse(table, ground.cost, budget)
+    bounds = bounds_of(ground.cost, budget)
+    able = np.array([any(weight in ground.sites for weight in group.producers) for group in ground.groups])
 
     def fits(choice: _Choice) -> bool:
-        return _fits(dict(zip(budget.limits, bounds, strict=True)), groups, cost, sites, choice)
+        return all(
+            value(bound.quantity, choice.stay) - _spared(name, ground, choice) <= bound.limit * (1 + SLACK)
+            for name, bound in zip(budget.limits, bounds, strict=True)
+        )
 
     best, low, high = None, 0.0, 1.0
     for _ in range(ROUNDS):
@@ -80,7 +74,10 @@ def choose_with_implants(
             best, low = choice, middle
         else:
             high = middle
-    return _cuts(groups, scores, cost, sites, best or _best_cut(table, table.last, able, ratio, fits))
+    best = best or _best_cut(table, table.last, able, ratio, fits)
+    if not best.implanted.any():
+        return choose(ground.groups, scores, ground.cost, budget, limits, whole)
+    return _cuts(ground, scores, best)
 
 
 def _best_cut(
@@ -108,30 +105,24 @@ def _best_cut(
     return choice
 
 
-def _fits(bounds: dict[LimitName, Bound], groups: list[Group], cost: Cost, sites: Sites, choice: _Choice) -> bool:
-    return all(
-        value(bound.quantity, choice.stay) - _spared(name, groups, cost, sites, choice) <= bound.limit * (1 + SLACK)
-        for name, bound in bounds.items()
-    )
-
-
-def _spared(name: LimitName, groups: list[Group], cost: Cost, sites: Sites, choice: _Choice) -> float:
+def _spared(name: LimitName, ground: Prunable, choice: _Choice) -> float:
     """By how much implants are cheaper than their convolutions' own channels, in the quantity's unit."""
-    quantity = cost.quantities[name]
+    quantity, units = ground.cost.quantities[name], ground.cost.units
     if name == "sparsity":
         return 0.0
     assert isinstance(quantity, Weighted)
     sizes, spared = quantity.products.sizes(choice.stay), 0.0
-    for weight, site in sites.items():
-        rows = [(g, group.out_width(weight)) for g, group in enumerate(groups) if weight in group.producers]
-        outputs = site.outputs - sum(int(cost.units[g] - choice.stay[g]) * width for g, width in rows)
+    for weight, site in ground.sites.items():
+        rows = [(g, group.out_width(weight)) for g, group in enumerate(ground.groups) if weight in group.producers]
+        outputs = site.outputs - sum(int(units[g] - choice.stay[g]) * width for g, width in rows)
         share = sum(int(choice.implanted[g]) * width for g, width in rows) / max(outputs, 1)
         row = site.use if name == "macs" else site.parameter
         spared += quantity.weight[row] * sizes[row] * share * (1 - 1 / site.taps)
     return float(spared)
 
 
-def _cuts(groups: list[Group], scores: Scores, cost: Cost, sites: Sites, choice: _Choice) -> Cuts:
+def _cuts(ground: Prunable, scores: Scores, choice: _Choice) -> Cuts:
+    groups, cost = ground.groups, ground.cost
     gone, implants = set[int](), set[int]()
     for g, group in enumerate(groups):
         order = [group.units[i] for i in scores.value[group.name].argsort(stable=True).tolist()]
@@ -141,7 +132,7 @@ def _cuts(groups: list[Group], scores: Scores, cost: Cost, sites: Sites, choice:
     without, found = reached(cost, choice.stay), dict[str, float]()
     for name in (name for name in COUNTED if name in without):
         whole = value(cost.quantities[name], cost.units) if name in SHARES else UNITS[name]
-        found[name] = without[name] - _spared(name, groups, cost, sites, choice) / whole
+        found[name] = without[name] - _spared(name, ground, choice) / whole
     return Cuts(
         frozenset(gone),
         {group.name: (int(n), len(group.units)) for group, n in zip(groups, choice.stay, strict=True)},

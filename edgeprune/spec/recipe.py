@@ -216,11 +216,13 @@ class Recipe(Strict):
 
 
 def check_implants(ratio: float, budget: Budget, coupling: str = "group") -> None:
-    """Refuse implants beside what does not know them.
+    """Refuse a ratio that is none, and implants beside what does not know them.
 
     Raises:
-        EdgepruneError: the text says what to leave out.
+        EdgepruneError: the text says what is needed, or what to leave out.
     """
+    if not 0 <= ratio < 1:
+        raise EdgepruneError(f"implant_ratio={ratio:g}: a share from 0 up to below 1 is needed.")
     if not ratio:
         return
     limits = [name for name in ("memory_mb", "latency_ms") if getattr(budget, name) is not None]
