@@ -42,9 +42,10 @@ class _Choice:
 def choose_with_implants(
     ground: Prunable, scores: Scores, budget: Budget, limits: Limits, whole: frozenset[str], ratio: float
 ) -> Cuts:
-    """`budget.choose` where the best `ratio` of the cut units whose layers can have an implant get one, or fewer.
+    """`budget.choose` where the best `ratio` of the cut units whose layers can have an implant get one.
 
-    Where even the narrowest cut leaves no room for so many, those come in, best first, for which there is room.
+    That is to the nearest step. Where even the narrowest cut leaves no room for so many, those come in, best first,
+    for which there is room.
 
     Raises:
         EdgepruneError: the budget cannot be met; the text says what can.
@@ -86,7 +87,7 @@ def _best_cut(
     """Give the best steps of what is cut to implants, by their mean score per unit, while the ratio lasts."""
     kept = table.counts(level)
     open_ = [int(g) for g in np.flatnonzero(able & (kept > 0))]
-    room = int(ratio * sum(int(table.kept[g, 0] - kept[g]) for g in open_) + 1e-9)
+    room = ratio * sum(int(table.kept[g, 0] - kept[g]) for g in open_)
     steps = []
     for g in open_:
         for after in range(int(level[g]), 0, -1):
@@ -98,7 +99,7 @@ def _best_cut(
         more = np.zeros_like(kept)
         more[g] = size
         wider = _Choice(choice.stay + more, choice.implanted + more)
-        if g in closed or size > room or not fits(wider):
+        if g in closed or size / 2 > room or not fits(wider):
             closed.add(g)
             continue
         choice, room = wider, room - size
