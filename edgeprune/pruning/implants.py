@@ -3,7 +3,8 @@
 Yu et al. 2021, arXiv 2101.08940: of the channels that the ranking would remove, the most sensitive share is not
 removed, but made by a 1x1 convolution over the inputs that are left, which starts at zero and is trained with the rest.
 Here a budget decides how many channels go, and implants cost something too: the solver is given a tighter limit, its
-best cut channels get implants, and the limit is moved until the network *with* them holds what the user asked.
+best cut channels get implants, and the limit is moved until the network *with* them holds what the user asked; what
+room is left then is given back to the groups.
 
 Implants come in the steps of a group's widths (`levels.ladder`), so that both the kept channels and all of them with
 the implants are widths that the device likes. A group of which nothing is kept gets none.
@@ -21,7 +22,7 @@ from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.greedy import SLACK, Bound, holds
 from edgeprune.pruning.levels import Levels, Limits, levels
 from edgeprune.pruning.plan import Prunable
-from edgeprune.pruning.quantity import Counts, Weighted, value
+from edgeprune.pruning.quantity import Counts, Floats, Weighted, value
 from edgeprune.pruning.score import Scores
 from edgeprune.spec.recipe import SHARES, Budget, LimitName
 
@@ -57,11 +58,16 @@ def choose_with_implants(
     bounds = bounds_of(ground.cost, budget)
     able = np.array([any(weight in ground.sites for weight in group.producers) for group in ground.groups])
 
-    def fits(choice: _Choice) -> bool:
-        return all(
-            value(bound.quantity, choice.stay) - _spared(name, ground, choice) <= bound.limit * (1 + SLACK)
-            for name, bound in zip(budget.limits, bounds, strict=True)
+    def used(choice: _Choice) -> Floats:
+        return np.array(
+            [
+                (value(bound.quantity, choice.stay) - _spared(name, ground, choice)) / bound.limit
+                for name, bound in zip(budget.limits, bounds, strict=True)
+            ]
         )
+
+    def fits(choice: _Choice) -> bool:
+        return _within(used(choice))
 
     best, low, high = None, 0.0, 1.0
     for _ in range(ROUNDS):
@@ -78,7 +84,7 @@ def choose_with_implants(
     best = best or _best_cut(table, table.last, able, ratio, fits)
     if not best.implanted.any():
         return choose(ground.groups, scores, ground.cost, budget, limits, whole)
-    return _cuts(ground, scores, best)
+    return _cuts(ground, scores, _filled(table, best, able, ratio, used))
 
 
 def _best_cut(
@@ -104,6 +110,58 @@ def _best_cut(
             continue
         choice, room = wider, room - size
     return choice
+
+
+def _within(shares: Floats) -> bool:
+    """Whether shares of the limits hold them."""
+    return bool((shares <= 1 + SLACK).all())
+
+
+def _filled(
+    table: Levels, choice: _Choice, able: np.ndarray, ratio: float, used: Callable[[_Choice], Floats]
+) -> _Choice:
+    """Let steps stay for which the limits have room, the most score for the least of them first.
+
+    Mostly one more step stays, a group's own channels and its implants both moving up; where implants are more than
+    `ratio` by then, a step of them becomes channels of the convolution's own again.
+    """
+
+    def too_many(some: _Choice) -> float:
+        cut = table.kept[able, 0].sum() - (some.stay - some.implanted)[able].sum()
+        return float(some.implanted.sum() - ratio * cut)
+
+    while True:
+        before, now = used(choice), too_many(choice)
+        fewer = [
+            option
+            for option in _steps(table, choice, before, used, fewer_implants=True)
+            if abs(too_many(option[1])) <= abs(now)
+        ]
+        options = fewer or _steps(table, choice, before, used, fewer_implants=False)
+        if not options:
+            return choice
+        choice = max(options, key=lambda option: option[0])[1]
+
+
+def _steps(
+    table: Levels, choice: _Choice, before: Floats, used: Callable[[_Choice], Floats], fewer_implants: bool
+) -> list[tuple[float, _Choice]]:
+    """Each group's next step that the limits have room for, with the score it keeps per share of them."""
+    found = []
+    for g in range(len(choice.stay)):
+        counts = table.kept[g].tolist()
+        stay, own = counts.index(choice.stay[g]), counts.index(choice.stay[g] - choice.implanted[g])
+        if (own == stay) if fewer_implants else (stay == 0):
+            continue
+        after = stay if fewer_implants else stay - 1
+        wider = _Choice(choice.stay.copy(), choice.implanted.copy())
+        wider.stay[g], wider.implanted[g] = counts[after], counts[after] - counts[own - 1]
+        spent = used(wider)
+        if _within(spent):
+            level = own if fewer_implants else stay
+            gain = float(table.lost[g, level] - table.lost[g, level - 1])
+            found.append((gain / max(float((spent - before).max()), 1e-30), wider))
+    return found
 
 
 def _spared(name: LimitName, ground: Prunable, choice: _Choice) -> float:
