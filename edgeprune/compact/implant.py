@@ -7,7 +7,8 @@
 A convolution keeps its own channels; its implant makes the others from the same input, starting at zero. Norm and
 activation that follow are done on each part, so that the runtimes fuse them as before. The channels of a group are put
 in a new order first, the implanted ones last: the concatenation then is what the readers expect. Where that order
-cannot be had, as in a sum with streams of other widths, the channels are gathered into their old places.
+cannot be had, as in a sum with streams of other widths, the channels are gathered into their old places. That only
+needs to be right for channels that are not zero yet: what an implant learns, it learns in its place.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def _orders(done: Compacted, ground: Prunable) -> dict[Axis, Tensor]:
     names = {name for name, _ in [*module.named_parameters(), *module.named_buffers()]}
     for group in ground.groups:
         stay = [unit for unit in group.units if unit not in done.cuts.units]
-        target = sorted(range(len(stay)), key=lambda i, stay=stay: stay[i] in done.cuts.implants)  # type: ignore[misc]
+        target = sorted(range(len(stay)), key=[unit in done.cuts.implants for unit in stay].__getitem__)
         if target == [*range(len(stay))]:
             continue
         for axis in group.places:

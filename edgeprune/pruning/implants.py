@@ -6,6 +6,10 @@ Here a budget decides how many channels go, and implants cost something too: the
 best cut channels get implants, and the limit is moved until the network *with* them holds what the user asked; what
 room is left then is given back to the groups.
 
+Of the paper's settings the share is not known; its released code asks for it, 0.1 unless told otherwise, and counts
+channels of each convolution alone where a unit is all that must be cut together. In a unit's 1x1, grouped and linear
+layers the channels stay as they are.
+
 Implants come in the steps of a group's widths (`levels.ladder`), so that both the kept channels and all of them with
 the implants are widths that the device likes. A group of which nothing is kept gets none.
 """
