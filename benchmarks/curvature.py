@@ -274,7 +274,7 @@ def _peak(asked: Any) -> float:
 
 
 def _shows(figures: dict[str, float]) -> list[Show]:
-    """What must hold on the ResNet-20; PyHessian's seconds to the order are all that it had where it did not reach it."""
+    """What must hold on the ResNet-20; where PyHessian did not reach the order, all its seconds count as its own."""
     ratio = figures["of PyHessian's, traces"]
     peer = min(figures[f"to {WANTED} PyHessian"], figures["spent PyHessian"])
     order = figures[f"to {WANTED} traces"] / peer

@@ -17,19 +17,21 @@ from typing import TYPE_CHECKING, Any
 from edgeprune.errors import EdgepruneError
 
 if TYPE_CHECKING:
-    from edgeprune.api import compress, estimate_curvature, export, inspect, load, prune, quantize
+    from edgeprune.api.chain import compress, inspect
+    from edgeprune.api.cutting import estimate_curvature, prune
+    from edgeprune.api.shipping import export, load, quantize
     from edgeprune.measure.profile import profile_bundle as profile
 
 __version__ = "0.1.0"
 
 _VERBS = {
-    "compress": ("edgeprune.api", "compress"),
-    "prune": ("edgeprune.api", "prune"),
-    "quantize": ("edgeprune.api", "quantize"),
-    "export": ("edgeprune.api", "export"),
-    "estimate_curvature": ("edgeprune.api", "estimate_curvature"),
-    "inspect": ("edgeprune.api", "inspect"),
-    "load": ("edgeprune.api", "load"),
+    "compress": ("edgeprune.api.chain", "compress"),
+    "prune": ("edgeprune.api.cutting", "prune"),
+    "quantize": ("edgeprune.api.shipping", "quantize"),
+    "export": ("edgeprune.api.shipping", "export"),
+    "estimate_curvature": ("edgeprune.api.cutting", "estimate_curvature"),
+    "inspect": ("edgeprune.api.chain", "inspect"),
+    "load": ("edgeprune.api.shipping", "load"),
     "profile": ("edgeprune.measure.profile", "profile_bundle"),
 }
 

@@ -29,7 +29,7 @@ from tests.tiny import Done
 FIGURES = {"accuracy", "accuracy_se", "macs", "params", "onnx_bytes", "latency_ms_p50", "int8_macs_share"}
 QUICK = ("--method", "magnitude", "--epochs", "1")
 BUNDLE = ("golden.npz", "labels.txt", "manifest.json", "manifest.sha256", "model.onnx")
-COMMANDS = ("compress", "prune", "quantize", "export", "inspect", "profile", "report", "targets", "doctor")
+COMMANDS = ("compress", "prune", "quantize", "export", "curvature", "inspect", "profile", "report", "targets", "doctor")
 
 
 def _document(done: Done) -> Any:
@@ -67,7 +67,7 @@ def test_compress_gives_one_document_with_the_schema_of_a_result(compressed: tup
     assert result == json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert set(result) == {
         "schema", "model", "target", "method", "seed", "precision", "dense", "pruned", "final", "budget", "search",
-        "seconds", "notes", "pattern", "dense_layers",
+        "seconds", "notes", "pattern", "dense_layers", "spectrum",
     }  # fmt: skip
     assert (result["schema"], result["method"], result["seed"]) == (1, "hap", 0)
     for network in ("dense", "pruned", "final"):

@@ -97,7 +97,7 @@ def prove(
         narrow = in_precision(dtype, thin if dtype == torch.float32 else unfolded or thin)
         expected = masked(wide, found, units, x.to(dtype))
         with torch.no_grad():
-            reached[dtype] = _relative(narrow(x.to(dtype)), expected)
+            reached[dtype] = relative(narrow(x.to(dtype)), expected)
         if not reached[dtype] <= tolerance:
             node = _first_difference(wide, narrow, found, units, x.to(dtype), tolerance)
             raise EdgepruneError(
@@ -120,7 +120,8 @@ def in_precision(dtype: torch.dtype, module: fx.GraphModule) -> fx.GraphModule:
     return twin
 
 
-def _relative(a: Tensor, b: Tensor) -> float:
+def relative(a: Tensor, b: Tensor) -> float:
+    """The largest difference of two results, relative to the largest value of the second."""
     if a.shape != b.shape:
         return float("inf")
     return float((a - b).abs().max() / b.abs().max().clamp_min(torch.finfo(b.dtype).tiny))
@@ -143,6 +144,6 @@ def _first_difference(
         if kept is not None:
             mask = kept[1].repeat(value.shape[kept[0]] // kept[1].numel())
             value = value.index_select(kept[0], mask.nonzero().flatten())
-        if not _relative(other, value) <= tolerance:
+        if not relative(other, value) <= tolerance:
             return str(node.name)
     return "output"

@@ -274,6 +274,10 @@ def _refused(stages: Networks) -> list[str]:
     """What was not cut and why, and what is no longer exactly what it was."""
     report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
     notes = [f"left whole: {name}: {why}" for name, why in report["refused"].items()]
+    if implanted := report.get("implanted"):  # a run of before has none
+        count, groups = sum(implanted.values()), len(implanted)
+        what = f"{count} {'unit' if count == 1 else 'units'} in {groups} {'group' if groups == 1 else 'groups'}"
+        notes.append(f"implants: {what} of channels made by 1x1 convolutions instead of being cut")
     frozen = {name: why for name, why in report["frozen"].items() if name != "output" and why != TIED}
     notes += [f"never cut: {name}: {why}" for name, why in list(frozen.items())[:MOST_NAMED]]
     if len(frozen) > MOST_NAMED:

@@ -8,9 +8,10 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group
 from edgeprune.model.load import starts_random
 from edgeprune.model.traced import Traced
-from edgeprune.pruning.budget import check, choose
+from edgeprune.pruning.budget import check
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
+from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable, prunable
@@ -51,7 +52,7 @@ def choose_cuts(
 ) -> Cuts:
     """Solve a budget, cutting free groups only."""
     whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
-    return choose(ground.groups, scores, ground.cost, budget, widths(recipe, target), whole)
+    return choose_with_implants(ground, scores, budget, widths(recipe, target), whole, recipe.implant_ratio)
 
 
 def freezing(recipe: Recipe) -> list[Any]:
@@ -62,6 +63,8 @@ def freezing(recipe: Recipe) -> list[Any]:
 def cutting(budget: Budget, recipe: Recipe, target: Target) -> list[Any]:
     """The settings that decide where the cut falls."""
     settings = [budget.model_dump(), *freezing(recipe), recipe.max_layer_sparsity, target.channel_multiple.value]
+    if recipe.implant_ratio:
+        settings.append({"implant_ratio": recipe.implant_ratio})
     if budget.size_mb is not None or budget.memory_mb is not None:
         settings.append(recipe.precision)
     if budget.latency_ms is not None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.compact.apply import compact_soundly
+from edgeprune.compact.implant import implanted
 from edgeprune.curvature.curvature import load_curvature
 from edgeprune.model.batches import sample
 from edgeprune.model.content import content_hash
@@ -110,7 +111,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
         def chosen(free: list[Group]) -> Cuts:
             return choose_cuts(ground, scores, budget, recipe, work.target, free)
 
-        done = compact_soundly(traced, ground.found, ground.groups, chosen, x)
+        done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
         work.tick("compacting", 1, 1)
         save(done.traced, folder / NETWORK)
         cuts, proof = done.cuts, done.proof
@@ -118,6 +119,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
         doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
         report = {
             "kept": cuts.kept,
+            "implanted": cuts.implanted,
             "budget": budget.limits,
             "reached": cuts.reached,
             "latency_from": ground.cost.latency_from,

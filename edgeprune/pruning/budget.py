@@ -35,13 +35,8 @@ def choose(
         EdgepruneError: the budget cannot be met; the text says what can.
     """
     table = levels(groups, scores, limits, whole)
-    bounds = _bounds(cost, budget)
-    _refuse(table, cost, budget)
-    level = solve_exactly(table, bounds)
-    if level is None:
-        level = solve(table, bounds)
-    kept = table.counts(level)
-    assert holds(bounds, kept), "the narrowest network was checked against the budget"
+    refuse(table, cost, budget)
+    kept = table.counts(solved(table, bounds_of(cost, budget)))
     units: set[int] = set()
     for group, count in zip(groups, kept, strict=True):
         order = scores.value[group.name].argsort(stable=True).tolist()
@@ -51,6 +46,15 @@ def choose(
         {group.name: (int(count), len(group.units)) for group, count in zip(groups, kept, strict=True)},
         reached(cost, kept),
     )
+
+
+def solved(table: Levels, bounds: list[Bound]) -> Counts:
+    """A level per group that holds all bounds; the narrowest network must hold them."""
+    level = solve_exactly(table, bounds)
+    if level is None:
+        level = solve(table, bounds)
+    assert holds(bounds, table.counts(level)), "the narrowest network was checked against the budget"
+    return level
 
 
 def reached(cost: Cost, kept: Counts) -> dict[str, float]:
@@ -75,22 +79,28 @@ def check(groups: list[Group], cost: Cost, budget: Budget, limits: Limits) -> No
     Raises:
         EdgepruneError: the budget cannot be met; the text says what can.
     """
-    _refuse(_unscored(groups, limits), cost, budget)
+    refuse(_unscored(groups, limits), cost, budget)
 
 
 def _unscored(groups: list[Group], limits: Limits) -> Levels:
     return levels(groups, Scores({group.name: torch.zeros(len(group.units)) for group in groups}), limits)
 
 
-def _refuse(table: Levels, cost: Cost, budget: Budget) -> None:
+def refuse(table: Levels, cost: Cost, budget: Budget) -> None:
+    """Refuse a budget that the narrowest network does not hold.
+
+    Raises:
+        EdgepruneError: the text says what can be reached.
+    """
     narrowest = table.counts(table.last)
-    bounds = zip(budget.limits, _bounds(cost, budget), strict=True)
+    bounds = zip(budget.limits, bounds_of(cost, budget), strict=True)
     failing = [name for name, bound in bounds if not holds([bound], narrowest)]
     if failing:
         raise EdgepruneError(_unreachable(budget, reached(cost, narrowest), failing))
 
 
-def _bounds(cost: Cost, budget: Budget) -> list[Bound]:
+def bounds_of(cost: Cost, budget: Budget) -> list[Bound]:
+    """A budget's limits, in their order, as bounds on the quantities of a network."""
     return [_bound(cost, name, limit) for name, limit in budget.limits.items()]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -11,6 +11,10 @@ class Cuts:
 
     units: frozenset[int]
     kept: dict[str, tuple[int, int]]
-    """Group name -> (units kept, units there were)."""
+    """Group name -> (units that stay, units there were)."""
     reached: dict[str, float]
     """Budget kind -> share of the dense network: `macs`, `params` kept, `sparsity` removed."""
+    implants: frozenset[int] = frozenset()
+    """Of the units that stay, those that 1x1 convolutions make from now on (`implants`)."""
+    implanted: dict[str, int] = field(default_factory=dict)
+    """Group name -> how many of those."""

@@ -11,6 +11,7 @@ from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.cost import Cost, cost_model
+from edgeprune.pruning.implantable import Sites, sites
 from edgeprune.pruning.layer_rules import kept_layers, near, ordered, owner
 from edgeprune.spec.recipe import AttentionCut, LayerRule
 
@@ -22,6 +23,8 @@ class Prunable:
     found: Provenance
     groups: list[Group]
     cost: Cost
+    sites: Sites
+    """Where implants can go."""
 
     @property
     def weights(self) -> dict[str, int]:
@@ -73,4 +76,4 @@ def survey(
         if not any(fnmatchcase(layer, pattern) for layer in layers):
             raise EdgepruneError(f"{name} {pattern!r} matches no layer. {near(pattern, layers)}")
     groups = mark_removable(traced, found, channel_groups(found))
-    return Prunable(found, groups, cost_model(traced, found, groups))
+    return Prunable(found, groups, cost_model(traced, found, groups), sites(traced, found))

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
@@ -208,6 +209,11 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _counted_implants(self) -> Recipe:
+        check_implants(self.implant_ratio, self.budget, self.coupling)
+        return self
+
+    @model_validator(mode="after")
     def _pair(self) -> Recipe:
         mean, std = self.source.mean, self.source.std
         if (mean is None) != (std is None) or (mean and std and len(mean) != len(std)):
@@ -217,6 +223,26 @@ class Recipe(Strict):
     def digest(self) -> str:
         """Hex sha256 of the recipe's content."""
         return digest(self.model_dump(mode="json", by_alias=True))
+
+
+def check_implants(ratio: float, budget: Budget, coupling: str = "group") -> None:
+    """Refuse a ratio that is none, and implants beside what does not know them.
+
+    Raises:
+        EdgepruneError: the text says what is needed, or what to leave out.
+    """
+    if not 0 <= ratio < 1:
+        raise EdgepruneError(f"implant_ratio={ratio:g}: a share from 0 up to below 1 is needed.")
+    if not ratio:
+        return
+    limits = [name for name in ("memory_mb", "latency_ms") if getattr(budget, name) is not None]
+    if limits:
+        option = f"--{limits[0].replace('_', '-')}"
+        raise EdgepruneError(
+            f"{option} does not count what implants cost. Limit --macs, --params or --size-mb instead."
+        )
+    if coupling != "group":
+        raise EdgepruneError(f"implants need coupling 'group', not {coupling!r}. Leave one of them out.")
 
 
 def digest(content: object) -> str:

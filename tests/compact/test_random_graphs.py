@@ -6,15 +6,22 @@ import random
 
 import pytest
 import torch
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, assume, given, settings
 from hypothesis import strategies as st
 
-from edgeprune.compact.apply import compact
+from edgeprune.compact.apply import Compacted, compact
 from edgeprune.compact.check import prove
+from edgeprune.compact.implant import implanted
 from edgeprune.compact.rewrite import cut
+from edgeprune.model.count import macs, params
 from edgeprune.model.groups import Group, channel_groups
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import trace
+from edgeprune.pruning.implants import choose_with_implants
+from edgeprune.pruning.levels import Limits
+from edgeprune.pruning.plan import survey
+from edgeprune.pruning.score import Scores
+from edgeprune.spec.recipe import Budget
 from tests.random_graphs import SHAPE, STEPS, Program, assemble
 
 CUTS = 3
@@ -53,6 +60,23 @@ def _proven_cuts(program: Program, seed: int) -> int:
 @settings(max_examples=20, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
 def test_random_cuts_of_random_networks(program: Program, seed: int) -> None:
     _proven_cuts(program, seed)
+
+
+@given(PROGRAMS, SEEDS)
+@settings(max_examples=15, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+def test_implants_in_random_networks(program: Program, seed: int) -> None:
+    """Every network with implants is proven, and has the multiply-adds and parameters that its choice says."""
+    traced = trace(assemble(program, seed), SHAPE)
+    ground, draw = survey(traced), random.Random(seed)
+    assume(ground.groups)
+    scores = Scores({g.name: torch.tensor([draw.random() for _ in g.units]).double() for g in ground.groups})
+    x = torch.randn(3, *SHAPE, generator=torch.Generator().manual_seed(seed))
+    cuts = choose_with_implants(ground, scores, Budget(sparsity=0.1), Limits(1, 0.9), frozenset(), 0.5)
+    thin, proof = compact(traced, ground.found, cuts.units, x)
+    done = implanted(Compacted(thin, cuts, proof, {}), ground, x)
+    assert done.proof.float64 <= 1e-9
+    assert macs(done.traced) / macs(traced) == pytest.approx(cuts.reached["macs"])
+    assert params(done.traced) / params(traced) == pytest.approx(cuts.reached["params"])
 
 
 @pytest.mark.slow

@@ -43,17 +43,9 @@ def test_two_processes_find_what_one_finds(tmp_path: Path) -> None:
     script.write_text(WORKER, encoding="utf-8")
     root = str(Path(__file__).parents[2])
     for count in (1, 2):
+        command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
         subprocess.run(
-            [
-                sys.executable,
-                "-m",
-                "torch.distributed.run",
-                "--standalone",
-                "--nproc-per-node",
-                str(count),
-                str(script),
-                str(tmp_path),
-            ],
+            [*command, str(script), str(tmp_path)],
             check=True,
             capture_output=True,
             env={"PYTHONPATH": root, "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},

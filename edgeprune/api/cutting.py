@@ -1,23 +1,19 @@
-"""The Python API: the command line's verbs, for notebooks and scripts.
-
-`compress` is the command of that name. `prune`, `quantize` and `export` are its steps on modules that are at hand,
-with the training left to the caller's own loop.
-"""
+"""Pruning a module that is at hand, and the curvature for it; the training is the caller's own."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
+from edgeprune.api.modules import one_tensor, traced_of
 from edgeprune.compact.apply import compact_soundly
+from edgeprune.compact.implant import implanted
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
@@ -26,71 +22,33 @@ from edgeprune.model.content import content_hash
 from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.provenance import provenance
-from edgeprune.model.traced import Traced, trace
-from edgeprune.model.traced import load as read
-from edgeprune.pipeline.compress import compress as run_chain
+from edgeprune.model.traced import Traced
 from edgeprune.pipeline.masked import Scoring, mask
-from edgeprune.pipeline.options import check_choices, default_folder, recipe_from
-from edgeprune.pipeline.ship import Shipping, ship
-from edgeprune.progress import Tick, silent
-from edgeprune.pruning.budget import choose
+from edgeprune.pipeline.options import check_choices
+from edgeprune.progress import silent
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
-from edgeprune.pruning.inspection import inspect_network
+from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.masks import Share
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
-from edgeprune.quantization.qat import prepare
-from edgeprune.spec.bundle import Bundle
-from edgeprune.spec.inspection import Inspection
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName, TraceFloor
-from edgeprune.spec.result import Result
+from edgeprune.spec.recipe import (
+    METHOD_NAMES,
+    SHARES,
+    AttentionCut,
+    Budget,
+    LayerRule,
+    MethodName,
+    TraceFloor,
+    check_implants,
+)
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
 from edgeprune.spec.target import load_target
 from edgeprune.train.network import Network
-
-
-def compress(
-    model: str | None = None,
-    data: str | None = None,
-    target: str | None = None,
-    output: str | Path | None = None,
-    tick: Tick = silent,
-    **options: Any,
-) -> Result:
-    """Run the whole chain; the same as `edgeprune compress`.
-
-    Args:
-        model: built-in name, `file.py:function`, `package.module:function` or `.pt2`; None: the built-in example.
-        data: folder, `.npz`, `digits` or `file.py:function`.
-        target: a name of `edgeprune targets` or a `.toml` file; None: this machine's CPU.
-        output: the run directory; None: `runs/MODEL-TARGET`.
-        tick: told how far it is.
-        **options: the command's other options by name, as `macs=0.5`, `epochs=3`, `weights="net.safetensors"`.
-
-    Raises:
-        EdgepruneError: anything that the caller can mend.
-    """
-    asked = recipe_from({"model": model, "data": data, "target": target, **options})
-    outcome = run_chain(asked, Path(output) if output is not None else default_folder(asked), tick, _warn)
-    assert outcome.result is not None
-    return outcome.result
-
-
-def inspect(module: nn.Module, example_inputs: Tensor | tuple[Tensor], *, target: str | None = None) -> Inspection:
-    """Look a module over: its groups of channels, what is frozen and why, and what its layers cost.
-
-    Args:
-        module: the network; it is not changed.
-        example_inputs: a float tensor `[batch, ...]` as the network takes it.
-        target: for its channel multiple and its milliseconds.
-    """
-    device = load_target(target) if target is not None else None
-    return inspect_network(_traced(module, _tensor(example_inputs)), type(module).__name__, device)
 
 
 def prune(
@@ -117,6 +75,7 @@ def prune(
     precision: Literal["int8", "fp32"] = "int8",
     multiple: int | None = None,
     max_layer_sparsity: float = 0.95,
+    implant_ratio: float = 0.0,
     probes: int = 24,
     seed: int = 0,
 ) -> Network:
@@ -147,6 +106,7 @@ def prune(
         precision: in which the network will ship.
         multiple: widths are cut to multiples of it; None: the target's, 8 without a target.
         max_layer_sparsity: largest share of a layer's channels that may go.
+        implant_ratio: share of the cut channels, the highest scored, that get a 1x1 convolution instead.
         probes: Hutchinson probes of `hap`.
         seed: of the probes.
 
@@ -164,15 +124,16 @@ def prune(
     form, device = parse_pattern(pattern), load_target(target) if target is not None else None
     zeros = None
     if form.masks:
-        check_alone(form, {"layers": bool(layers), "exact": exact, "attention": attention != "dims"})
+        others = {"layers": bool(layers), "exact": exact, "attention": attention != "dims"}
+        check_alone(form, others | {"implant_ratio": implant_ratio > 0})
         zeros = zeros_asked(form, {name: value for name, value in limits.items() if value is not None})
         limits = {"sparsity": zeros}
-    budget, rules = _budget(limits), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
+    budget, rules = _budget(limits, implant_ratio), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
     timed = str(latency_profile) if latency_profile is not None else None
     if device is not None and latency_ms is not None:
         check_latency(device, precision, timed)
-    example = _tensor(example_inputs)
-    traced = _traced(module, example)
+    example = one_tensor(example_inputs)
+    traced = traced_of(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
     known = _known(curvature, traced)
     matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
@@ -195,9 +156,10 @@ def prune(
 
     def chosen(free: list[Group]) -> Cuts:
         whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
-        return choose(ground.groups, scores, ground.cost, budget, widths, whole)
+        return choose_with_implants(ground, scores, budget, widths, whole, implant_ratio)
 
-    done = compact_soundly(traced, ground.found, ground.groups, chosen, example[:8].to(device_of(traced)))
+    x = example[:8].to(device_of(traced))
+    done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
     return Network.of(done.traced)
@@ -226,75 +188,13 @@ def estimate_curvature(
         memory_mb: megabytes (1e6 bytes) that graphs may hold.
         seed: of the probes.
     """
-    traced = _traced(module, _tensor(data[0]))
+    traced = traced_of(module, one_tensor(data[0]))
     own = dict(traced.module.named_parameters())
     weights = {name: axis for name, axis in provenance(traced).weights.items() if name in own}
     found = channel_traces(
         traced, weights, *data, Probing(probes, batch_size, seed, matrix, precision, memory_mb), silent
     )
     return replace(found, fingerprint={"network": content_hash(traced)})
-
-
-def load(path: str | Path) -> Network:
-    """Read a `.pt2` that `Network.save` or `torch.export.save` wrote, to train it on or to go on with.
-
-    Masks are no part of the file: a network pruned to a pattern has its zeros, but `hold` does not know them.
-
-    Raises:
-        EdgepruneError: no `.pt2` of one image tensor.
-    """
-    return Network.of(read(Path(path)))
-
-
-def quantize(
-    module: nn.Module, example_inputs: Tensor | tuple[Tensor], calibration: Iterable[Tensor], target: str
-) -> Network:
-    """Fold BatchNorm and put fake quantizers in, as the target's runtime wants them.
-
-    Args:
-        module: the trained network; it is not changed.
-        example_inputs: a float tensor `[batch, ...]`.
-        calibration: batches of images that set the ranges.
-        target: a name of `edgeprune targets`, or a `.toml` file.
-
-    Returns:
-        a trainable module whose outputs are those of the INT8 network; in training mode the ranges follow the data.
-    """
-    device = load_target(target)
-    prepared = prepare(
-        _traced(module, _tensor(example_inputs)),
-        device.activations.value,
-        device.runtime,
-        device.weight_bits.value,
-        calibration,
-    )
-    return Network.of(prepared, *_masks(module))
-
-
-def export(
-    module: nn.Module,
-    example_inputs: Tensor | tuple[Tensor],
-    folder: str | Path,
-    target: str,
-    *,
-    labels: Sequence[str],
-    mean: Sequence[float],
-    std: Sequence[float],
-) -> Bundle:
-    """Write a bundle for a target from a network, INT8 where it comes from `quantize`.
-
-    Args:
-        module: the network to ship.
-        example_inputs: images `[n, C, S, S]` as the network takes them; they become the golden inputs.
-        folder: where; one that stands there is replaced.
-        target: a name of `edgeprune targets`, or a `.toml` file.
-        labels: class names, in the order of the outputs.
-        mean: per channel, of pixels in 0..1, as used for `example_inputs`.
-        std: likewise.
-    """
-    shipping = Shipping(load_target(target), tuple(labels), tuple(mean), tuple(std), *_masks(module))
-    example = _tensor(example_inputs)
-    return ship(_traced(module, example), example, Path(folder), shipping)
 
 
 def _known(curvature: Curvature | None, traced: Traced) -> Curvature | None:
@@ -304,36 +204,11 @@ def _known(curvature: Curvature | None, traced: Traced) -> Curvature | None:
     return curvature
 
 
-def _warn(line: str) -> None:
-    warnings.warn(line, stacklevel=2)
-
-
-def _masks(module: nn.Module) -> tuple[str, dict[str, Tensor]]:
-    """The pattern of a network that `prune` returned, and the weights that it keeps."""
-    return (module.pattern, module.kept) if isinstance(module, Network) else ("channel", {})
-
-
-def _tensor(example_inputs: Tensor | tuple[Tensor]) -> Tensor:
-    """The one tensor, also where it comes as the tuple that torch.export asks for."""
-    single = isinstance(example_inputs, tuple) and len(example_inputs) == 1
-    tensor = example_inputs[0] if single else example_inputs
-    if not isinstance(tensor, Tensor) or tensor.dim() < 2:
-        raise EdgepruneError("example_inputs must be one tensor with a batch axis, as torch.randn(1, 3, 224, 224).")
-    return tensor
-
-
-def _traced(module: nn.Module, example_inputs: Tensor) -> Traced:
-    if isinstance(module, Network):
-        copy = deepcopy(module)
-        copy.train(False)
-        return Traced(copy, module.input_shape)
-    with torch.no_grad():
-        return trace(module, tuple(example_inputs.shape[1:]))
-
-
-def _budget(limits: dict[str, float | None]) -> Budget:
+def _budget(limits: dict[str, float | None], implant_ratio: float) -> Budget:
     asked = {name: value for name, value in limits.items() if value is not None} or {"macs": 0.5}
     for name, value in asked.items():
         if name in SHARES and not 0 < value < 1:
             raise EdgepruneError(f"{name}={value:g}: a share between 0 and 1 is needed.")
-    return parse(Budget, asked, "budget")
+    budget = parse(Budget, asked, "budget")
+    check_implants(implant_ratio, budget)
+    return budget

@@ -1,0 +1,1 @@
+"""The Python API: the command line's verbs, for notebooks and scripts."""
