@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.report.spectrum import spectrum_lines
 from edgeprune.spec.profile import Profile
 from edgeprune.spec.result import Result, Stats
 from edgeprune.spec.strict import Strict, parse, read_json
@@ -33,6 +34,8 @@ class Comparison(Strict):
     title: str
     rows: list[Row]
     notes: list[str]
+    plot: list[str] = []
+    """Lines of a diagram, to be shown as they are."""
 
 
 def read_comparisons(paths: Sequence[Path]) -> list[Comparison]:
@@ -56,6 +59,7 @@ def compare_result(result: Result) -> Comparison:
         title=f"{result.model}, {how}, for {result.target} (seed {result.seed})",
         rows=[_stats_row(label, stats, result.dense) for label, stats in stages.items()],
         notes=result.notes,
+        plot=spectrum_lines(result.spectrum) if result.spectrum is not None else [],
     )
 
 

@@ -41,7 +41,8 @@ def table(comparison: Comparison) -> RenderableType:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in comparison.rows:
         drawn.add_row(*(Text(cell) for cell in cells(row)))
-    return Group(drawn, *(Text(f"* {note}") for note in comparison.notes))
+    notes = (Text(f"* {note}") for note in comparison.notes)
+    return Group(drawn, *notes, *(Text(line, no_wrap=True) for line in comparison.plot))
 
 
 def markdown(comparisons: Sequence[Comparison]) -> str:
@@ -120,7 +121,8 @@ def _markdown_section(comparison: Comparison) -> str:
     lines.append("|" + "|".join([" --- "] + [" ---: "] * (len(headings) - 1)) + "|")
     lines += [_markdown_row(cells(row)) for row in comparison.rows]
     lines += [""] + [f"- {_escaped(note)}" for note in comparison.notes]
-    return "\n".join(lines).rstrip() + "\n"
+    plot = ["", "```text", *comparison.plot, "```"] if comparison.plot else []
+    return "\n".join([*lines, *plot]).rstrip() + "\n"
 
 
 def _markdown_row(texts: Sequence[str]) -> str:
