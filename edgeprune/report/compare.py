@@ -6,6 +6,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from pydantic import Field
+
 from edgeprune.errors import EdgepruneError
 from edgeprune.report.spectrum import spectrum_lines
 from edgeprune.spec.profile import Profile
@@ -34,7 +36,7 @@ class Comparison(Strict):
     title: str
     rows: list[Row]
     notes: list[str]
-    plot: list[str] = []
+    plot: list[str] = Field(default_factory=list)
     """Lines of a diagram, to be shown as they are."""
 
 

@@ -24,8 +24,8 @@ def spectrum_lines(spectrum: Spectrum) -> list[str]:
     left, right = f"{spectrum.values[0]:.3g}", f"{spectrum.values[-1]:.3g}"
     axis = " " * 9 + left + right.rjust(COLUMNS - len(left))
     return [
-        f"density of the {name}'s eigenvalues ({spectrum.weights:,} weights, {spectrum.images} images, "
-        f"{spectrum.products} products)",
+        f"density of the {name}'s eigenvalues",
+        f"({spectrum.weights:,} weights, {spectrum.images} images, {spectrum.products} products)",
         "",
         *rows,
         axis,
