@@ -3,8 +3,8 @@
     python benchmarks/gpu.py curvature [--quick] [--json FILE]
     python benchmarks/gpu.py methods --data CIFAR_FOLDER --weights FILE [--model resnet20] [--quick] [--json FILE]
 
-Runs on the CPU too, where --quick takes small batches and few probes. Half-precision curvature, the other methods and
-TensorRT engines join as they are built.
+Runs on the CPU too, where --quick takes small batches and few probes. The other methods and TensorRT engines join as
+they are built.
 """
 
 from __future__ import annotations
@@ -14,21 +14,28 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from ranking import by_products, importance, scores, spearman
 from record import arguments, finish
 
+from edgeprune.curvature.matrix import Matrix
+from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.device import move, pick_device
 from edgeprune.model.networks import NETWORKS
-from edgeprune.model.traced import trace
+from edgeprune.model.traced import Traced, trace
 from edgeprune.progress import silent
 from edgeprune.pruning.plan import prunable
 
 # EHAP (arXiv 2306.07030), Table VIII: Hessian batch, probes, fine-tuning epochs, learning rate, weight decay.
 BATCH, PROBES, EPOCHS = 512, 300, 200
+NETWORKS_AND_SIDES = (
+    ("resnet32", 32), ("resnet56", 32), ("wrn-28-8", 32), ("resnet50", 224), ("vit_b_16", 224), ("vit_l_16", 224),
+)  # fmt: skip
 
 
 def main() -> None:
@@ -45,34 +52,63 @@ def main() -> None:
 
 
 def curvature(quick: bool) -> list[dict[str, Any]]:
-    """Seconds and peak memory of HAP's traces; random weights and images, which cost what trained ones do."""
+    """Seconds and peak memory of traces, single against half precision, and how alike their orders are.
+
+    Both ways (`curvature.trace`): from the side of the outputs, and by products with the Hessian. Random weights and
+    images cost what trained ones do; the orders of random networks say how much half precision disturbs.
+    """
     device = pick_device("auto")
-    rows = []
-    for name in ("resnet20",) if quick else ("resnet32", "resnet56", "wrn-28-8"):
+    rows: list[dict[str, Any]] = []
+    for name, side in (("resnet20", 32),) if quick else NETWORKS_AND_SIDES:
         batch, probes = (64, 4) if quick else (BATCH, PROBES)
         torch.manual_seed(0)
-        traced = move(trace(NETWORKS[name].build(10, 3), (3, 32, 32)), device)
-        x, y = torch.randn(batch, 3, 32, 32), torch.randint(0, 10, (batch,))
+        traced = move(trace(NETWORKS[name].build(10, 3), (3, side, side)), device)
+        x, y = torch.randn(batch, 3, side, side), torch.randint(0, 10, (batch,))
         weights = prunable(traced, ()).weights
-        if device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()
-        begin = time.perf_counter()
-        channel_traces(traced, weights, x, y, probes, batch, 0, silent, lambda _: False)
-        seconds = time.perf_counter() - begin
-        peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
-        on = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-        rows.append(
-            {
-                "network": name,
-                "device": on,
-                "precision": "fp32",
-                "images": batch,
-                "probes": probes,
-                "seconds": seconds,
-                "GiB": peak,
-            }
-        )
+        weight = importance(traced.module, weights)
+        found: dict[str, torch.Tensor] = {}
+        for way in ("outputs", "products"):
+            for precision in ("fp32", "half"):
+                row = _timed(traced, weights, x, y, way, Probing(probes, 128, 0, "hessian", precision, 20_000), device)
+                samples = row.pop("samples")
+                if samples is not None:
+                    found[f"{way} {precision}"] = scores(samples, weight)
+                    alike = spearman(found[f"{way} {precision}"], found[f"{way} fp32"])
+                    row |= {"Spearman with fp32": alike}
+                rows.append({"network": name, "way": way, "precision": precision, "images": batch, **row})
+                print(rows[-1], file=sys.stderr)
     return rows
+
+
+def _timed(
+    traced: Traced,
+    weights: dict[str, int],
+    x: torch.Tensor,
+    y: torch.Tensor,
+    way: str,
+    probing: Probing,
+    device: torch.device,
+) -> dict[str, Any]:
+    """One estimate; products take a tenth of the probes, whose seconds are what counts."""
+    probes = probing.probes if way == "outputs" else max(2, probing.probes // 10)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+        torch.cuda.synchronize()
+    begin = time.perf_counter()
+    try:
+        if way == "outputs":
+            kind = replace(probing, kind="ggn")  # of a transformer too; of a ResNet the two are the same
+            samples = channel_traces(traced, weights, x, y, kind, silent).per_probe
+        else:
+            samples = by_products(Matrix(traced, [*weights], x, y, probing), weights, range(probes), 0)
+    except torch.OutOfMemoryError as error:
+        return {"probes": probes, "seconds per probe": None, "failed": str(error).splitlines()[0], "samples": None}
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    seconds = time.perf_counter() - begin
+    peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+    on = torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
+    return {"probes": probes, "device": on, "seconds per probe": seconds / probes, "GiB": peak, "samples": samples}
 
 
 def methods(asked: Any) -> list[dict[str, Any]]:
