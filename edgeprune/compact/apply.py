@@ -23,6 +23,7 @@ def compact(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor)
     Raises:
         EdgepruneError: the cut network does not run, or compacted(x) and masked(x) differ (`check.prove`).
     """
+    units = found.closed(units)
     try:
         unfolded = cut(traced.module, found, units)
         thin = trace(unfolded, traced.input_shape)
@@ -99,7 +100,7 @@ def _at_fault(
 
 def _fault(traced: Traced, found: Provenance, groups: list[Group], units: frozenset[int], x: Tensor) -> str | None:
     """Why the part of a cut that falls on some groups fails, or None."""
-    mine = units & {unit for group in groups for unit in group.units}
+    mine = found.closed(units & {unit for group in groups for unit in group.units})
     try:
         prove(traced.module, cut(traced.module, found, mine), found, mine, x)
     except Exception as error:  # whatever a graph without its channels runs into
