@@ -25,10 +25,10 @@ from edgeprune.model.traced import Traced, trace
 from edgeprune.model.traced import load as read
 from edgeprune.pipeline.compress import compress as run_chain
 from edgeprune.pipeline.masked import Probing, Scoring, mask
-from edgeprune.pipeline.options import check_choices, default_folder, recipe_from
+from edgeprune.pipeline.options import budget_from, check_choices, default_folder, recipe_from
 from edgeprune.pipeline.ship import Shipping, ship
 from edgeprune.progress import Tick, silent
-from edgeprune.pruning.budget import choose
+from edgeprune.pruning import coupling as cut_by
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
 from edgeprune.pruning.inspection import inspect_network
@@ -41,7 +41,7 @@ from edgeprune.quantization.qat import prepare
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.inspection import Inspection
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import METHOD_NAMES, SHARES, AttentionCut, Budget, LayerRule, MethodName
+from edgeprune.spec.recipe import METHOD_NAMES, AttentionCut, Coupling, LayerRule, MethodName
 from edgeprune.spec.result import Result
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
@@ -103,6 +103,7 @@ def prune(
     pattern: str = "channel",
     keep: Sequence[str] = (),
     attention: AttentionCut = "dims",
+    coupling: Coupling = "group",
     exact: bool = False,
     layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
@@ -130,6 +131,7 @@ def prune(
             weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
         attention: what an attention loses, whole `heads` or the same `dims` of every head.
+        coupling: channels that meet in a sum go together, or (`union`) each layer is cut alone.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
@@ -147,7 +149,7 @@ def prune(
     Raises:
         EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
     """
-    check_choices(attention, precision, multiple, max_layer_sparsity, probes)
+    check_choices(attention, precision, multiple, max_layer_sparsity, probes, coupling)
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
@@ -155,10 +157,11 @@ def prune(
     form, device = parse_pattern(pattern), load_target(target) if target is not None else None
     zeros = None
     if form.masks:
-        check_alone(form, {"layers": bool(layers), "exact": exact, "attention": attention != "dims"})
+        others = {"layers": bool(layers), "exact": exact, "attention": attention != "dims"}
+        check_alone(form, others | {"coupling": coupling != "group"})
         zeros = zeros_asked(form, {name: value for name, value in limits.items() if value is not None})
         limits = {"sparsity": zeros}
-    budget, rules = _budget(limits), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
+    budget, rules = budget_from(limits, coupling), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
     timed = str(latency_profile) if latency_profile is not None else None
     if device is not None and latency_ms is not None:
         check_latency(device, precision, timed)
@@ -172,7 +175,7 @@ def prune(
         scoring = Scoring(method, data, Probing(probes, len(data[0]) if data else 1, seed))
         masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
         return Network.of(traced, pattern, masks.kept)
-    ground = prunable(traced, matching, rules, attention, exact)
+    ground = prunable(traced, matching, rules, attention, exact, coupling)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     found = None
     if method in NEEDS_CURVATURE:
@@ -186,8 +189,7 @@ def prune(
     widths = Limits(multiple, max_layer_sparsity, ordered(matching, rules))
 
     def chosen(free: list[Group]) -> Cuts:
-        whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
-        return choose(ground.groups, scores, ground.cost, budget, widths, whole)
+        return cut_by.choose(ground, scores, budget, widths, free)
 
     done = compact_soundly(traced, ground.found, ground.groups, chosen, example[:8].to(device_of(traced)))
     for name, why in done.refused.items():
@@ -282,11 +284,3 @@ def _traced(module: nn.Module, example_inputs: Tensor) -> Traced:
         return Traced(copy, module.input_shape)
     with torch.no_grad():
         return trace(module, tuple(example_inputs.shape[1:]))
-
-
-def _budget(limits: dict[str, float | None]) -> Budget:
-    asked = {name: value for name, value in limits.items() if value is not None} or {"macs": 0.5}
-    for name, value in asked.items():
-        if name in SHARES and not 0 < value < 1:
-            raise EdgepruneError(f"{name}={value:g}: a share between 0 and 1 is needed.")
-    return parse(Budget, asked, "budget")

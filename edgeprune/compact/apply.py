@@ -10,6 +10,7 @@ from torch import Tensor
 from edgeprune.compact.branches import drop_zero_terms
 from edgeprune.compact.check import Proof, prove
 from edgeprune.compact.rewrite import cut
+from edgeprune.compact.spread import count_spreads
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group
 from edgeprune.model.provenance import Provenance
@@ -40,12 +41,16 @@ def compact(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor)
 
 @dataclass(frozen=True)
 class Compacted:
-    """A smaller network with its proof; `refused`: group name -> why its cuts could not be proven."""
+    """A smaller network with its proof; `refused`: group name -> why its cuts could not be proven.
+
+    `spread`: how many terms of sums are spread over more channels than they keep.
+    """
 
     traced: Traced
     cuts: Cuts
     proof: Proof
     refused: dict[str, str]
+    spread: int
 
 
 def compact_soundly(
@@ -71,7 +76,7 @@ def compact_soundly(
             name, why = next(iter(refused.items()))
             count = "1 group is" if len(refused) == 1 else f"{len(refused)} groups are"
             raise EdgepruneError(f"{error} ({count} left whole, since the cut failed; {name}: {why})") from error
-    return Compacted(thin, cuts, proof, refused)
+    return Compacted(thin, cuts, proof, refused, count_spreads(traced.module.graph, found, cuts.units))
 
 
 def _at_fault(

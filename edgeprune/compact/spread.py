@@ -12,6 +12,7 @@ from torch import Tensor, fx
 
 from edgeprune.compact.keeps import Keeps
 from edgeprune.model.operators import arguments, set_argument
+from edgeprune.model.provenance import Provenance
 
 aten = torch.ops.aten
 
@@ -38,6 +39,12 @@ def spreads(node: fx.Node, keeps: Keeps) -> dict[str, tuple[int, Tensor, int]]:
             assert not bool((mask & ~whole).any()), "a sum keeps what a term keeps"
             found[name] = axis, (whole.cumsum(0) - 1)[mask], int(whole.sum())
     return found
+
+
+def count_spreads(graph: fx.Graph, found: Provenance, units: frozenset[int]) -> int:
+    """How many terms are to be spread under given cuts."""
+    keeps = Keeps(found, found.closed(units))
+    return sum(len(spreads(node, keeps)) for node in graph.nodes)
 
 
 def _spread(node: fx.Node, term: fx.Node, axis: int, places: Tensor, width: int) -> fx.Node:

@@ -61,8 +61,17 @@ def channel_groups(found: Provenance) -> list[Group]:
 
 
 def joined_groups(found: Provenance) -> list[Group]:
-    """The joins of sums that parameters know: what is left of them follows from the prunable groups."""
-    return [group for group in _alike(found) if group.units[0] in found.bases]
+    """The joins of sums, by their places in parameters, else in tensors; the groups decide what stays of them."""
+    known = [group for group in _alike(found) if group.units[0] in found.bases]
+    rest = torch.tensor(sorted(found.bases.keys() - {unit for group in known for unit in group.units}))
+    nodes: dict[int, Counter[str]] = {int(label): Counter() for label in rest}
+    for name, labels in found.nodes.items() if nodes else ():
+        for label in labels[torch.isin(labels, rest)].tolist():
+            nodes[label][name] += 1
+    unknown: dict[tuple[tuple[str, int], ...], list[int]] = defaultdict(list)
+    for label, where in nodes.items():
+        unknown[tuple(sorted(where.items()))].append(label)
+    return known + [Group("sums", tuple(units), {}, (), {}) for units in unknown.values()]
 
 
 def _alike(found: Provenance) -> list[Group]:

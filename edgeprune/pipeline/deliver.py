@@ -271,6 +271,11 @@ def _refused(stages: Networks) -> list[str]:
     notes += [f"never cut: {name}: {why}" for name, why in list(frozen.items())[:MOST_NAMED]]
     if len(frozen) > MOST_NAMED:
         notes.append(f"never cut: {len(frozen) - MOST_NAMED} more, in {stages.cut.path.name}/cuts.json")
+    if report["spread"]:
+        terms = "1 term of a sum is" if report["spread"] == 1 else f"{report['spread']} terms of sums are"
+        notes.append(
+            f"{terms} spread over more channels than they keep (a pad and a gather); --coupling group needs none"
+        )
     if report["approximate"]:
         count = len(report["approximate"])
         what = "1 norm or mean is" if count == 1 else f"{count} norms or means are"

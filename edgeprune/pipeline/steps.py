@@ -159,6 +159,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
             "frozen": ground.found.frozen,
             "approximate": ground.found.approximate,
             "refused": done.refused,
+            "spread": done.spread,
             "probes": len(next(iter(found.per_probe.values()))) if found else None,
             "certain_share": doubt,
         }

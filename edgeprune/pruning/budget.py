@@ -35,13 +35,13 @@ def choose(
         EdgepruneError: the budget cannot be met; the text says what can.
     """
     table = levels(groups, scores, limits, whole)
-    bounds = _bounds(cost, budget)
-    _refuse(table, cost, budget)
-    level = solve_exactly(table, bounds)
+    asked = bounds(cost, budget)
+    refuse(cost, budget, table.counts(table.last))
+    level = solve_exactly(table, asked)
     if level is None:
-        level = solve(table, bounds)
+        level = solve(table, asked)
     kept = table.counts(level)
-    assert holds(bounds, kept), "the narrowest network was checked against the budget"
+    assert holds(asked, kept), "the narrowest network was checked against the budget"
     units: set[int] = set()
     for group, count in zip(groups, kept, strict=True):
         order = scores.value[group.name].argsort(stable=True).tolist()
@@ -75,22 +75,33 @@ def check(groups: list[Group], cost: Cost, budget: Budget, limits: Limits) -> No
     Raises:
         EdgepruneError: the budget cannot be met; the text says what can.
     """
-    _refuse(_unscored(groups, limits), cost, budget)
+    table = _unscored(groups, limits)
+    refuse(cost, budget, table.counts(table.last))
 
 
 def _unscored(groups: list[Group], limits: Limits) -> Levels:
-    return levels(groups, Scores({group.name: torch.zeros(len(group.units)) for group in groups}), limits)
+    return levels(groups, no_scores(groups), limits)
 
 
-def _refuse(table: Levels, cost: Cost, budget: Budget) -> None:
-    narrowest = table.counts(table.last)
-    bounds = zip(budget.limits, _bounds(cost, budget), strict=True)
-    failing = [name for name, bound in bounds if not holds([bound], narrowest)]
+def no_scores(groups: list[Group]) -> Scores:
+    """Scores by which all units are alike."""
+    return Scores({group.name: torch.zeros(len(group.units), dtype=torch.float64) for group in groups})
+
+
+def refuse(cost: Cost, budget: Budget, narrowest: Counts) -> None:
+    """Refuse a budget that the narrowest network does not meet.
+
+    Raises:
+        EdgepruneError: the text says what can be met.
+    """
+    limits = zip(budget.limits, bounds(cost, budget), strict=True)
+    failing = [name for name, bound in limits if not holds([bound], narrowest)]
     if failing:
         raise EdgepruneError(_unreachable(budget, reached(cost, narrowest), failing))
 
 
-def _bounds(cost: Cost, budget: Budget) -> list[Bound]:
+def bounds(cost: Cost, budget: Budget) -> list[Bound]:
+    """The limits of a budget, as quantities that may be at most so much."""
     return [_bound(cost, name, limit) for name, limit in budget.limits.items()]
 
 

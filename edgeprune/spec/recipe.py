@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
@@ -198,6 +200,11 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _coupled(self) -> Recipe:
+        check_coupling(self.coupling, self.budget.limits)
+        return self
+
+    @model_validator(mode="after")
     def _pair(self) -> Recipe:
         mean, std = self.source.mean, self.source.std
         if (mean is None) != (std is None) or (mean and std and len(mean) != len(std)):
@@ -207,6 +214,20 @@ class Recipe(Strict):
     def digest(self) -> str:
         """Hex sha256 of the recipe's content."""
         return digest(self.model_dump(mode="json", by_alias=True))
+
+
+def check_coupling(coupling: str, limits: Collection[LimitName]) -> None:
+    """Refuse limits that union coupling cannot keep: spreading a sum's terms takes memory and time of its own.
+
+    Raises:
+        EdgepruneError: one is given; the text says what to do.
+    """
+    refused = [name for name in limits if name in {"memory_mb", "latency_ms"}]
+    if coupling == "union" and refused:
+        raise EdgepruneError(
+            f"--{refused[0].replace('_', '-')} does not count what --coupling union adds where channels are spread. "
+            "Limit --macs, --params, --sparsity or --size-mb, or take --coupling group."
+        )
 
 
 def digest(content: object) -> str:
