@@ -6,6 +6,7 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
+from hypothesis import Phase, given, settings
 from torch import nn
 
 from edgeprune.compact.apply import compact
@@ -18,6 +19,9 @@ from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced, load, save, trace
 from edgeprune.quantization.fold import fold_batch_norm
 from tests.compact.test_compact import _some_units
+from tests.compact.test_random_graphs import PROGRAMS, SEEDS
+from tests.random_graphs import SHAPE as SIZE
+from tests.random_graphs import Program, assemble
 from tests.zoo import SHAPE, build
 
 WITH_SUMS = (
@@ -125,3 +129,15 @@ def test_onnx_computes_the_same(name: str) -> None:
     (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
     with torch.no_grad():
         np.testing.assert_allclose(got, thin.module(x).numpy(), rtol=1e-4, atol=1e-5)
+
+
+@given(PROGRAMS, SEEDS)
+@settings(max_examples=15, deadline=None, derandomize=True, database=None, phases=[Phase.explicit, Phase.generate])
+def test_random_cuts_of_random_networks(program: Program, seed: int) -> None:
+    traced = trace(assemble(program, seed), SIZE)
+    found = provenance(traced, coupling="union")
+    groups = channel_groups(found)
+    x = torch.randn(3, *SIZE, generator=torch.Generator().manual_seed(seed))
+    for number in range(2 if groups else 0):
+        units = found.closed(_some_units(groups, seed + number))
+        assert prove(traced.module, cut(traced.module, found, units), found, units, x).float64 <= 1e-9
