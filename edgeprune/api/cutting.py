@@ -24,11 +24,11 @@ from edgeprune.model.groups import Group
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.masked import Scoring, mask
-from edgeprune.pipeline.options import check_choices
+from edgeprune.pipeline.options import budget_from, check_choices
 from edgeprune.progress import silent
+from edgeprune.pruning import coupling as cut_by
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
-from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.masks import Share
@@ -37,9 +37,8 @@ from edgeprune.pruning.plan import prunable
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.recipe import (
     METHOD_NAMES,
-    SHARES,
     AttentionCut,
-    Budget,
+    Coupling,
     LayerRule,
     MethodName,
     TraceFloor,
@@ -66,6 +65,7 @@ def prune(
     pattern: str = "channel",
     keep: Sequence[str] = (),
     attention: AttentionCut = "dims",
+    coupling: Coupling = "group",
     exact: bool = False,
     layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
@@ -96,6 +96,7 @@ def prune(
             weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
         attention: what an attention loses, whole `heads` or the same `dims` of every head.
+        coupling: channels that meet in a sum go together, or (`union`) each layer is cut alone.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
@@ -116,7 +117,7 @@ def prune(
     Raises:
         EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
     """
-    check_choices(attention, precision, multiple, max_layer_sparsity, probes)
+    check_choices(attention, precision, multiple, max_layer_sparsity, probes, coupling)
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
@@ -125,10 +126,12 @@ def prune(
     zeros = None
     if form.masks:
         others = {"layers": bool(layers), "exact": exact, "attention": attention != "dims"}
-        check_alone(form, others | {"implant_ratio": implant_ratio > 0})
+        check_alone(form, others | {"implant_ratio": implant_ratio > 0, "coupling": coupling != "group"})
         zeros = zeros_asked(form, {name: value for name, value in limits.items() if value is not None})
         limits = {"sparsity": zeros}
-    budget, rules = _budget(limits, implant_ratio), tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
+    budget = budget_from(limits, coupling)
+    check_implants(implant_ratio, budget, coupling)
+    rules = tuple(parse(LayerRule, dict(rule), "layers") for rule in layers)
     timed = str(latency_profile) if latency_profile is not None else None
     if device is not None and latency_ms is not None:
         check_latency(device, precision, timed)
@@ -143,7 +146,7 @@ def prune(
         scoring = Scoring(method, data, Probing(probes, seed=seed), known)
         masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
         return Network.of(traced, pattern, masks.kept)
-    ground = prunable(traced, matching, rules, attention, exact)
+    ground = prunable(traced, matching, rules, attention, exact, coupling)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     found = known
     if method in NEEDS_CURVATURE and found is None:
@@ -155,8 +158,7 @@ def prune(
     widths = Limits(multiple, max_layer_sparsity, ordered(matching, rules))
 
     def chosen(free: list[Group]) -> Cuts:
-        whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
-        return choose_with_implants(ground, scores, budget, widths, whole, implant_ratio)
+        return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
 
     x = example[:8].to(device_of(traced))
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
@@ -202,13 +204,3 @@ def _known(curvature: Curvature | None, traced: Traced) -> Curvature | None:
     if curvature is not None and curvature.fingerprint.get("network") != content_hash(traced):
         raise EdgepruneError("the curvature is of another network. Estimate it anew with edgeprune.estimate_curvature.")
     return curvature
-
-
-def _budget(limits: dict[str, float | None], implant_ratio: float) -> Budget:
-    asked = {name: value for name, value in limits.items() if value is not None} or {"macs": 0.5}
-    for name, value in asked.items():
-        if name in SHARES and not 0 < value < 1:
-            raise EdgepruneError(f"{name}={value:g}: a share between 0 and 1 is needed.")
-    budget = parse(Budget, asked, "budget")
-    check_implants(implant_ratio, budget)
-    return budget

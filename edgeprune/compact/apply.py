@@ -10,6 +10,7 @@ from torch import Tensor
 from edgeprune.compact.branches import drop_zero_terms
 from edgeprune.compact.check import Proof, prove
 from edgeprune.compact.rewrite import cut
+from edgeprune.compact.spread import count_spreads
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group
 from edgeprune.model.provenance import Provenance
@@ -23,6 +24,7 @@ def compact(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor)
     Raises:
         EdgepruneError: the cut network does not run, or compacted(x) and masked(x) differ (`check.prove`).
     """
+    units = found.closed(units)
     try:
         unfolded = cut(traced.module, found, units)
         thin = trace(unfolded, traced.input_shape)
@@ -39,12 +41,16 @@ def compact(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor)
 
 @dataclass(frozen=True)
 class Compacted:
-    """A smaller network with its proof; `refused`: group name -> why its cuts could not be proven."""
+    """A smaller network with its proof; `refused`: group name -> why its cuts could not be proven.
+
+    `spread`: how many terms of sums are spread over more channels than they keep.
+    """
 
     traced: Traced
     cuts: Cuts
     proof: Proof
     refused: dict[str, str]
+    spread: int
 
 
 def compact_soundly(
@@ -70,7 +76,7 @@ def compact_soundly(
             name, why = next(iter(refused.items()))
             count = "1 group is" if len(refused) == 1 else f"{len(refused)} groups are"
             raise EdgepruneError(f"{error} ({count} left whole, since the cut failed; {name}: {why})") from error
-    return Compacted(thin, cuts, proof, refused)
+    return Compacted(thin, cuts, proof, refused, count_spreads(traced.module.graph, found, cuts.units))
 
 
 def _at_fault(
@@ -99,7 +105,7 @@ def _at_fault(
 
 def _fault(traced: Traced, found: Provenance, groups: list[Group], units: frozenset[int], x: Tensor) -> str | None:
     """Why the part of a cut that falls on some groups fails, or None."""
-    mine = units & {unit for group in groups for unit in group.units}
+    mine = found.closed(units & {unit for group in groups for unit in group.units})
     try:
         prove(traced.module, cut(traced.module, found, mine), found, mine, x)
     except Exception as error:  # whatever a graph without its channels runs into

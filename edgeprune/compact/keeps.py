@@ -48,6 +48,10 @@ class Keeps:
         """Whether a node's value is one tensor with labels."""
         return node.name in self._found.nodes
 
+    def adds_apart(self, node: fx.Node) -> bool:
+        """Whether a node adds up terms that are cut each alone."""
+        return node.name in self._found.sums
+
     def shape(self, node: fx.Node) -> tuple[int, ...]:
         """A tensor's shape for one image, before the cut."""
         return self._found.shapes[node.name]

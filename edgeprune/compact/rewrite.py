@@ -10,6 +10,7 @@ from torch import fx, nn
 from edgeprune.compact import picks, sizes
 from edgeprune.compact.branches import take_out_empty
 from edgeprune.compact.keeps import Keeps
+from edgeprune.compact.spread import spread_terms
 from edgeprune.model.attributes import attribute, set_attribute
 from edgeprune.model.operators import name_of
 from edgeprune.model.provenance import Provenance
@@ -58,6 +59,7 @@ _REWRITES: dict[str, Callable[[fx.Node, Keeps], None]] = {
     "roll": picks.roll,
     "index_select": picks.index_select,
     "index": picks.index,
+    "add": spread_terms,
     "pad": sizes.pad,
     "constant_pad_nd": sizes.pad,
 }

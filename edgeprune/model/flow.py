@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.model.attributes import attribute
+from edgeprune.model.joins import Joins
 from edgeprune.model.labels import FROZEN, Labels, channel_axes, collapse
 from edgeprune.model.shapes import Shapes
-from edgeprune.spec.recipe import AttentionCut
+from edgeprune.spec.recipe import AttentionCut, Coupling
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Flow:
     module: fx.GraphModule
     shapes: Shapes
     attention: AttentionCut = "dims"
+    coupling: Coupling = "group"
     labels: Labels = field(default_factory=Labels)
     of: dict[fx.Node, Any] = field(default_factory=dict)
     axes: dict[str, dict[int, Tensor]] = field(default_factory=dict)
@@ -52,7 +54,8 @@ class Flow:
     weights: dict[str, int] = field(default_factory=dict)
     """Parameters that a layer contracts -> the axis of their output channels."""
     minted: list[Tensor] = field(default_factory=list)
-    """Output channels of layers: only what is united with one of these can be cut."""
+    """Output channels of layers: only what is united with one of these, or with a join of them, can be cut."""
+    joins: Joins = field(default_factory=Joins)
     meetings: list[Meeting] = field(default_factory=list)
     statistics: list[Statistic] = field(default_factory=list)
     products: dict[str, Tensor] = field(default_factory=dict)
@@ -143,7 +146,7 @@ class Flow:
         """Whether each label (by its number) stands for a channel that some layer puts out."""
         known = torch.zeros(self.labels.count, dtype=torch.bool)
         if self.minted:
-            known[self.labels.find(torch.cat(self.minted))] = True
+            known[self.labels.find(torch.cat([*self.minted, self.joins.all()[0]]))] = True
         known[FROZEN] = False
         return known
 
@@ -153,9 +156,12 @@ class Flow:
 
     def freeze(self, node: fx.Node, why: str) -> Any:
         """Freeze everything that reaches a node; its own value is frozen labels."""
-        touched = [collapse(labels) for source in node.all_input_nodes for labels in self._labels_of(source)]
-        self.freeze_labels(touched, node.name, why)
+        self.freeze_labels(self.reaching(node), node.name, why)
         return self.frozen_like(node)
+
+    def reaching(self, node: fx.Node) -> list[Tensor]:
+        """The labels that a node reads."""
+        return [collapse(labels) for source in node.all_input_nodes for labels in self._labels_of(source)]
 
     def freeze_labels(self, touched: list[Tensor], name: str, why: str) -> None:
         """Freeze labels; the reason is kept where a layer's channels are among them."""

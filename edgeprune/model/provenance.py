@@ -7,7 +7,7 @@ together (`groups`). Coupling is thereby read from data flow, not from module ty
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Any
 
@@ -18,7 +18,7 @@ from edgeprune.model.rules import rule_for
 from edgeprune.model.settle import settle, slim
 from edgeprune.model.shapes import Shapes, batch_axes, node_shapes
 from edgeprune.model.traced import Traced
-from edgeprune.spec.recipe import AttentionCut
+from edgeprune.spec.recipe import AttentionCut, Coupling
 
 TIED = "its outputs go with the image, the output, or a part named here"
 """Why a layer is left whole that no operator of its own froze."""
@@ -42,10 +42,22 @@ class Provenance:
     frozen: dict[str, str]
     approximate: dict[str, str]
     shapes: Shapes
+    sums: frozenset[str] = frozenset()
+    """The nodes that add up terms which are cut each alone (`joins`)."""
+    bases: dict[int, frozenset[int]] = field(default_factory=dict)
+    """Class of joins -> the classes that add up to it."""
+
+    def closed(self, units: frozenset[int]) -> frozenset[int]:
+        """All that goes with the given units: with them, the joins of which no term is left."""
+        return units | {join for join, base in self.bases.items() if base <= units}
 
 
 def provenance(
-    traced: Traced, keep: tuple[str, ...] = (), attention: AttentionCut = "dims", statistics: bool = True
+    traced: Traced,
+    keep: tuple[str, ...] = (),
+    attention: AttentionCut = "dims",
+    statistics: bool = True,
+    coupling: Coupling = "group",
 ) -> Provenance:
     """Label a network.
 
@@ -54,8 +66,9 @@ def provenance(
         keep: patterns of layer names (`head*`) whose output channels are frozen.
         attention: what an attention loses, whole heads or the same dims of every head.
         statistics: whether channels may go over which a norm or mean is taken (`Provenance.approximate`).
+        coupling: whether channels that are added are one, or cut each alone.
     """
-    flow = Flow(traced.module, node_shapes(traced), attention)
+    flow = Flow(traced.module, node_shapes(traced), attention, coupling)
     for node in traced.module.graph.nodes:
         _visit(flow, node)
     for name, axis in flow.weights.items():
@@ -77,6 +90,8 @@ def provenance(
         frozen=_located(traced, flow.frozen),
         approximate=_located(traced, approximate),
         shapes=flow.shapes,
+        sums=frozenset(flow.joins.nodes),
+        bases=flow.joins.bases(flow.labels),
     )
 
 
@@ -84,6 +99,8 @@ def _visit(flow: Flow, node: fx.Node) -> None:
     if node.op == "placeholder":
         flow.of[node] = flow.frozen_like(node)
     elif node.op == "output":
+        for labels in flow.reaching(node):
+            flow.labels.freeze(flow.joins.terms_of(flow.labels, flow.labels.find(labels)))
         flow.freeze(node, "it leaves the network")
     elif node.op == "call_function":
         flow.of[node] = _ruled(flow, node)

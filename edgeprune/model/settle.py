@@ -25,6 +25,7 @@ def settle(flow: Flow, batch_axes: Mapping[str, frozenset[int]], statistics: boo
         before = flow.labels.changes
         _one_axis_each(flow, nodes, batch_axes)
         _answer_meetings(flow)
+        flow.joins.settle(flow.labels)
         if flow.labels.changes != before:
             continue
         _freeze_uncuttable(flow, nodes)

@@ -21,16 +21,13 @@ from edgeprune.measure.probe import probe
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
-from edgeprune.model.provenance import TIED
+from edgeprune.pipeline import notes as notes_on
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
 from edgeprune.pipeline.held import masks_of
 from edgeprune.pipeline.masking import notes as mask_notes
 from edgeprune.pipeline.ship import dialect, write_onnx
-from edgeprune.pipeline.steps import Work, best_accuracy, network
-from edgeprune.report.figures import points
-from edgeprune.report.search import trial_lines
-from edgeprune.spec.recipe import SHARES
-from edgeprune.spec.result import Reached, Result, Search, Spectrum, Stats
+from edgeprune.pipeline.steps import Work, network
+from edgeprune.spec.result import Result, Search, Spectrum, Stats
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -159,13 +156,13 @@ def bundle(
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
     recipe = work.recipe
-    budget = _budget(work, stages)
+    budget = notes_on.budget(work, stages.cut)
     masks = masks_of(stages.cut)
     if masks is None:
-        cut = [*_refused(stages), *_reached(work, budget), *_searched(stages, found)]
+        cut = [*notes_on.refused(stages.cut), *notes_on.reached(work, budget), *notes_on.searched(stages.final, found)]
     else:
         cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
-    notes = [*_skipped(work), *cut, *figures["notes"]]
+    notes = [*notes_on.skipped(work), *cut, *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -211,82 +208,6 @@ def bundle(
     text = result.model_dump_json(by_alias=True, indent=2) + "\n"
     work.run.publish(RESULT, text)
     return result
-
-
-def _skipped(work: Work) -> list[str]:
-    skipped = work.data.skipped
-    images = "image" if len(skipped) == 1 else "images"
-    return [f"{len(skipped)} unreadable {images} skipped, the first: {skipped[0]}"] if skipped else []
-
-
-def _budget(work: Work, stages: Networks) -> dict[str, Reached]:
-    report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
-    return {
-        name: Reached(asked=limit, reached=report["reached"][name], source=_source(work, name, report["latency_from"]))
-        for name, limit in report["budget"].items()
-    }
-
-
-def _source(work: Work, name: str, latency_from: str | None) -> str:
-    """What an absolute limit was counted by."""
-    width = work.recipe.precision.upper()
-    return {
-        "size_mb": f"the weights in {width}",
-        "memory_mb": f"the activations in {width}, by the exported graph",
-        "latency_ms": latency_from or "",
-    }.get(name, "the exported graph")
-
-
-def _reached(work: Work, budget: dict[str, Reached]) -> list[str]:
-    """Where the limits were met: every absolute one, and a share that was not used up."""
-    notes = []
-    for name, found in budget.items():
-        option = f"--{name.replace('_', '-')}"
-        left = 1 - found.asked if name == "sparsity" else found.asked
-        used = 1 - found.reached if name == "sparsity" else found.reached
-        if name not in SHARES:
-            notes.append(f"{option} {found.asked:g}: {found.reached:.3g} reached, by {found.source}")
-        elif used < 0.99 * left:
-            why = f"widths are cut in multiples of {work.target.channel_multiple.value}"
-            held = why if len(budget) == 1 else "the other limits hold"
-            notes.append(f"{option} {found.asked:g} asked, {found.reached:.3f} reached: {held}")
-    return notes
-
-
-def _searched(stages: Networks, found: Search | None) -> list[str]:
-    """The trials, and what became of the chosen one."""
-    if found is None:
-        return []
-    drop = found.dense_val_accuracy - best_accuracy(stages.final)
-    kept = "within" if drop <= found.max_drop + 1e-9 else "MORE than"
-    return [
-        *trial_lines(found),
-        f"--max-drop {found.max_drop:g}: {points(drop)} of validation accuracy in the final network, "
-        f"{kept} what was allowed (dense: {100 * found.dense_val_accuracy:.2f} %)",
-    ]
-
-
-MOST_NAMED = 3
-"""Parts that were not cut, named one by one in the report."""
-
-
-def _refused(stages: Networks) -> list[str]:
-    """What was not cut and why, and what is no longer exactly what it was."""
-    report = json.loads((stages.cut.path / "cuts.json").read_text(encoding="utf-8"))
-    notes = [f"left whole: {name}: {why}" for name, why in report["refused"].items()]
-    if implanted := report.get("implanted"):  # a run of before has none
-        count, groups = sum(implanted.values()), len(implanted)
-        what = f"{count} {'unit' if count == 1 else 'units'} in {groups} {'group' if groups == 1 else 'groups'}"
-        notes.append(f"implants: {what} of channels made by 1x1 convolutions instead of being cut")
-    frozen = {name: why for name, why in report["frozen"].items() if name != "output" and why != TIED}
-    notes += [f"never cut: {name}: {why}" for name, why in list(frozen.items())[:MOST_NAMED]]
-    if len(frozen) > MOST_NAMED:
-        notes.append(f"never cut: {len(frozen) - MOST_NAMED} more, in {stages.cut.path.name}/cuts.json")
-    if report["approximate"]:
-        count = len(report["approximate"])
-        what = "1 norm or mean is" if count == 1 else f"{count} norms or means are"
-        notes.append(f"{what} now taken over the channels that stay; --exact leaves such channels whole")
-    return notes
 
 
 def _three(stages: Networks) -> Iterator[tuple[str, Stage]]:

@@ -8,10 +8,9 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.model.groups import Group
 from edgeprune.model.load import starts_random
 from edgeprune.model.traced import Traced
-from edgeprune.pruning.budget import check
+from edgeprune.pruning import coupling
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
-from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable, prunable
@@ -23,13 +22,13 @@ from edgeprune.spec.target import Target
 
 def open_ground(traced: Traced, recipe: Recipe, target: Target) -> Prunable:
     """What may be cut, with the costs that a result states; milliseconds only where they are limited."""
-    names: list[LimitName] = ["size_mb", "memory_mb"]
+    # The spread terms of a sum are no part of the count of activations.
+    names: list[LimitName] = ["size_mb"] if recipe.coupling == "union" else ["size_mb", "memory_mb"]
     if recipe.budget.latency_ms is not None:
         names.append("latency_ms")
     deployment = Deployment(recipe.precision, target, recipe.latency_profile)
-    return deployed(
-        traced, prunable(traced, recipe.keep, recipe.layers, recipe.attention, recipe.exact), deployment, names
-    )
+    ground = prunable(traced, recipe.keep, recipe.layers, recipe.attention, recipe.exact, recipe.coupling)
+    return deployed(traced, ground, deployment, names)
 
 
 def widths(recipe: Recipe, target: Target) -> Limits:
@@ -44,20 +43,20 @@ def check_reachable(ground: Prunable, recipe: Recipe, target: Target) -> None:
     Raises:
         EdgepruneError: with what can be reached.
     """
-    check(ground.groups, ground.cost, recipe.budget, widths(recipe, target))
+    coupling.check(ground, recipe.budget, widths(recipe, target))
 
 
 def choose_cuts(
     ground: Prunable, scores: Scores, budget: Budget, recipe: Recipe, target: Target, free: list[Group]
 ) -> Cuts:
     """Solve a budget, cutting free groups only."""
-    whole = frozenset(group.name for group in ground.groups) - {group.name for group in free}
-    return choose_with_implants(ground, scores, budget, widths(recipe, target), whole, recipe.implant_ratio)
+    return coupling.choose(ground, scores, budget, widths(recipe, target), free, recipe.implant_ratio)
 
 
 def freezing(recipe: Recipe) -> list[Any]:
     """The settings that decide which layers may be cut at all."""
-    return [recipe.keep, [rule.model_dump() for rule in recipe.layers], recipe.attention, recipe.exact]
+    rules = [rule.model_dump() for rule in recipe.layers]
+    return [recipe.keep, rules, recipe.attention, recipe.exact, recipe.coupling]
 
 
 def cutting(budget: Budget, recipe: Recipe, target: Target) -> list[Any]:

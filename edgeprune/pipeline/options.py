@@ -8,7 +8,16 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.recipe import LIMIT_NAMES, METHOD_NAMES, AttentionCut, Coupling, Recipe
+from edgeprune.spec.recipe import (
+    LIMIT_NAMES,
+    METHOD_NAMES,
+    SHARES,
+    AttentionCut,
+    Budget,
+    Coupling,
+    Recipe,
+    check_coupling,
+)
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
@@ -179,13 +188,31 @@ def default_folder(asked: Recipe) -> Path:
     return Path("runs") / f"{model.replace(':', '-')}-{Path(asked.target).stem}"
 
 
-def check_choices(attention: str, precision: str, multiple: int | None, sparsity: float, probes: int) -> None:
+def budget_from(limits: dict[str, float | None], coupling: str) -> Budget:
+    """The Python API's limits (None: not given) as a budget; half of the multiply-adds where there are none.
+
+    Raises:
+        EdgepruneError: a limit that is no share, or that the coupling cannot keep.
+    """
+    asked = {name: value for name, value in limits.items() if value is not None} or {"macs": 0.5}
+    for name, value in asked.items():
+        if name in SHARES and not 0 < value < 1:
+            raise EdgepruneError(f"{name}={value:g}: a share between 0 and 1 is needed.")
+    budget = parse(Budget, asked, "budget")
+    check_coupling(coupling, budget.limits)
+    return budget
+
+
+def check_choices(
+    attention: str, precision: str, multiple: int | None, sparsity: float, probes: int, coupling: str
+) -> None:
     """Refuse what the Python API takes and no recipe has checked.
 
     Raises:
         EdgepruneError: the text says what is known, or which numbers do.
     """
     known = {"attention": (attention, get_args(AttentionCut)), "precision": (precision, ("int8", "fp32"))}
+    known["coupling"] = (coupling, get_args(Coupling))
     for name, (value, choices) in known.items():
         if value not in choices:
             raise EdgepruneError(f"{name}={value!r} is unknown. Known: {', '.join(choices)}.")

@@ -11,13 +11,15 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+from edgeprune.curvature.curvature import load_curvature
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.evaluate import accuracy
 from edgeprune.pipeline import steps
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.ground import freezing, open_ground, widths
 from edgeprune.pipeline.steps import Work
-from edgeprune.pruning.budget import smallest
+from edgeprune.pruning.coupling import smallest
+from edgeprune.pruning.methods import METHODS
 from edgeprune.spec.recipe import Budget, Recipe
 from edgeprune.spec.result import Search, Trial
 
@@ -33,7 +35,7 @@ def search(work: Work, dense: Stage, scored: Stage | None, max_drop: float) -> t
     Raises:
         EdgepruneError: no trial kept it.
     """
-    base = baseline(work, dense)
+    base = baseline(work, dense, scored)
     found = json.loads((base.path / "baseline.json").read_text(encoding="utf-8"))
     low, high, best = float(found["smallest_macs"]), 1.0, None
     stages, count = [base], work.recipe.search.trials
@@ -75,7 +77,7 @@ def _none_within(max_drop: float, trials: list[Trial], recipe: Recipe) -> str:
     )
 
 
-def baseline(work: Work, dense: Stage) -> Stage:
+def baseline(work: Work, dense: Stage, scored: Stage | None) -> Stage:
     """What a trial is held against, and the least that can be left."""
     recipe = work.recipe
 
@@ -83,12 +85,21 @@ def baseline(work: Work, dense: Stage) -> Stage:
         work.tick("validating the dense network", 0, 1)
         traced = work.load(dense)
         ground = open_ground(traced, recipe, work.target)
+        curvature = load_curvature(scored.path / steps.TRACES) if scored else None
+        scores = METHODS[recipe.method](traced.module, ground.groups, curvature, recipe.trace_floor)
         found = {
             "val_accuracy": accuracy(traced.module, work.data.val, work.data.preprocessing).value,
-            "smallest_macs": smallest(ground.groups, ground.cost, widths(recipe, work.target))["macs"],
+            "smallest_macs": smallest(ground, widths(recipe, work.target), scores)["macs"],
         }
         (folder / "baseline.json").write_text(json.dumps(found, indent=2), encoding="utf-8")
         work.tick("validating the dense network", 1, 1)
 
-    settings = [*freezing(recipe), recipe.max_layer_sparsity, work.target.channel_multiple.value]
-    return work.run.stage("baseline", settings, [dense], make, work.data.fingerprint)
+    settings = [
+        recipe.method,
+        recipe.trace_floor,
+        *freezing(recipe),
+        recipe.max_layer_sparsity,
+        work.target.channel_multiple.value,
+    ]
+    before = [dense, *([scored] if scored else [])]
+    return work.run.stage("baseline", settings, before, make, work.data.fingerprint)

@@ -127,6 +127,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
             "frozen": ground.found.frozen,
             "approximate": ground.found.approximate,
             "refused": done.refused,
+            "spread": done.spread,
             "probes": found.probes if found else None,
             "certain_share": doubt,
         }

@@ -35,7 +35,7 @@ def choose(
         EdgepruneError: the budget cannot be met; the text says what can.
     """
     table = levels(groups, scores, limits, whole)
-    refuse(table, cost, budget)
+    refuse(cost, budget, table.counts(table.last))
     kept = table.counts(solved(table, bounds_of(cost, budget)))
     units: set[int] = set()
     for group, count in zip(groups, kept, strict=True):
@@ -79,22 +79,27 @@ def check(groups: list[Group], cost: Cost, budget: Budget, limits: Limits) -> No
     Raises:
         EdgepruneError: the budget cannot be met; the text says what can.
     """
-    refuse(_unscored(groups, limits), cost, budget)
+    table = _unscored(groups, limits)
+    refuse(cost, budget, table.counts(table.last))
 
 
 def _unscored(groups: list[Group], limits: Limits) -> Levels:
-    return levels(groups, Scores({group.name: torch.zeros(len(group.units)) for group in groups}), limits)
+    return levels(groups, no_scores(groups), limits)
 
 
-def refuse(table: Levels, cost: Cost, budget: Budget) -> None:
-    """Refuse a budget that the narrowest network does not hold.
+def no_scores(groups: list[Group]) -> Scores:
+    """Scores by which all units are alike."""
+    return Scores({group.name: torch.zeros(len(group.units), dtype=torch.float64) for group in groups})
+
+
+def refuse(cost: Cost, budget: Budget, narrowest: Counts) -> None:
+    """Refuse a budget that the narrowest network does not meet.
 
     Raises:
-        EdgepruneError: the text says what can be reached.
+        EdgepruneError: the text says what can be met.
     """
-    narrowest = table.counts(table.last)
-    bounds = zip(budget.limits, bounds_of(cost, budget), strict=True)
-    failing = [name for name, bound in bounds if not holds([bound], narrowest)]
+    limits = zip(budget.limits, bounds_of(cost, budget), strict=True)
+    failing = [name for name, bound in limits if not holds([bound], narrowest)]
     if failing:
         raise EdgepruneError(_unreachable(budget, reached(cost, narrowest), failing))
 

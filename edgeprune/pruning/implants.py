@@ -58,7 +58,7 @@ def choose_with_implants(
     if not ratio or not ground.sites:
         return choose(ground.groups, scores, ground.cost, budget, limits, whole)
     table = levels(ground.groups, scores, limits, whole)
-    refuse(table, ground.cost, budget)
+    refuse(ground.cost, budget, table.counts(table.last))
     bounds = bounds_of(ground.cost, budget)
     able = np.array([any(weight in ground.sites for weight in group.producers) for group in ground.groups])
 

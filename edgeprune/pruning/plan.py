@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.branches import mark_removable
-from edgeprune.model.groups import Group, channel_groups
+from edgeprune.model.groups import Group, channel_groups, joined_groups
 from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pruning.cost import Cost, cost_model
 from edgeprune.pruning.implantable import Sites, sites
 from edgeprune.pruning.layer_rules import kept_layers, near, ordered, owner
-from edgeprune.spec.recipe import AttentionCut, LayerRule
+from edgeprune.spec.recipe import AttentionCut, Coupling, LayerRule
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,10 @@ class Prunable:
     cost: Cost
     sites: Sites
     """Where implants can go."""
+    """Of the groups, then of the `joined`."""
+    coupling: Coupling = "group"
+    joined: list[Group] = field(default_factory=list)
+    """Channels of sums, which stay as long as one of their terms does; under union coupling only."""
 
     @property
     def weights(self) -> dict[str, int]:
@@ -39,6 +43,7 @@ def prunable(
     rules: tuple[LayerRule, ...] = (),
     attention: AttentionCut = "dims",
     exact: bool = False,
+    coupling: Coupling = "group",
 ) -> Prunable:
     """Read what may be cut off the graph.
 
@@ -48,11 +53,12 @@ def prunable(
         rules: those of a recipe.
         attention: what an attention loses, whole heads or the same dims of every head.
         exact: leave channels whole over which a norm or mean is taken.
+        coupling: whether channels that are added go together, or each layer is cut alone.
 
     Raises:
         EdgepruneError: a pattern matches no layer, or nothing may be cut; the text says what froze it.
     """
-    ground = survey(traced, keep, rules, attention, exact)
+    ground = survey(traced, keep, rules, attention, exact, coupling)
     if not ground.groups:
         reasons = "; ".join(f"{node}: {why}" for node, why in list(ground.found.frozen.items())[:3])
         raise EdgepruneError(
@@ -67,13 +73,16 @@ def survey(
     rules: tuple[LayerRule, ...] = (),
     attention: AttentionCut = "dims",
     exact: bool = False,
+    coupling: Coupling = "group",
 ) -> Prunable:
     """`prunable` also of a network of which nothing may be cut."""
     every = ordered(keep, rules)
-    found = provenance(traced, kept_layers(traced, every), attention, statistics=not exact)
+    found = provenance(traced, kept_layers(traced, every), attention, not exact, coupling)
     layers = list(dict.fromkeys(owner(weight) for weight in found.axes if weight in found.weights))
     for name, pattern in [("--keep", p) for p in keep] + [("layers", rule.pattern) for rule in rules]:
         if not any(fnmatchcase(layer, pattern) for layer in layers):
             raise EdgepruneError(f"{name} {pattern!r} matches no layer. {near(pattern, layers)}")
     groups = mark_removable(traced, found, channel_groups(found))
-    return Prunable(found, groups, cost_model(traced, found, groups), sites(traced, found))
+    joined = joined_groups(found)
+    cost = cost_model(traced, found, groups + joined)
+    return Prunable(found, groups, cost, sites(traced, found), coupling, joined)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any, Literal, get_args
 
 from pydantic import Field, model_validator
@@ -209,8 +210,9 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
-    def _counted_implants(self) -> Recipe:
+    def _counted(self) -> Recipe:
         check_implants(self.implant_ratio, self.budget, self.coupling)
+        check_coupling(self.coupling, self.budget.limits)
         return self
 
     @model_validator(mode="after")
@@ -243,6 +245,20 @@ def check_implants(ratio: float, budget: Budget, coupling: str = "group") -> Non
         )
     if coupling != "group":
         raise EdgepruneError(f"implants need coupling 'group', not {coupling!r}. Leave one of them out.")
+
+
+def check_coupling(coupling: str, limits: Collection[LimitName]) -> None:
+    """Refuse limits that union coupling cannot keep: spreading a sum's terms takes memory and time of its own.
+
+    Raises:
+        EdgepruneError: one is given; the text says what to do.
+    """
+    refused = [name for name in limits if name in {"memory_mb", "latency_ms"}]
+    if coupling == "union" and refused:
+        raise EdgepruneError(
+            f"--{refused[0].replace('_', '-')} does not count what --coupling union adds where channels are spread. "
+            "Limit --macs, --params, --sparsity or --size-mb, or take --coupling group."
+        )
 
 
 def digest(content: object) -> str:

@@ -15,7 +15,7 @@ import torch
 from torch import fx
 
 from edgeprune.model.flow import Flow
-from edgeprune.model.rules import contraction, layers, pointwise, reshape, space
+from edgeprune.model.rules import contraction, layers, pointwise, reshape, space, sums
 
 aten = torch.ops.aten
 Rule = Callable[[Flow, fx.Node], Any]
@@ -44,13 +44,14 @@ RULES: dict[Any, Rule] = {
     **_overloads(contraction.einsum, "einsum"),
     **_overloads(
         pointwise.elementwise,
-        "add sub rsub mul div true_divide floor_divide remainder minimum maximum pow lerp addcmul addcdiv "
+        "sub rsub mul div true_divide floor_divide remainder minimum maximum pow lerp addcmul addcdiv "
         "where masked_fill relu relu6 hardtanh hardswish hardsigmoid hardshrink softshrink sigmoid logsigmoid "
         "silu gelu elu selu celu leaky_relu rrelu mish softplus softsign tanh tanhshrink threshold clamp "
         "clamp_min clamp_max clip abs neg negative exp expm1 log log1p log2 sqrt rsqrt square reciprocal erf "
         "sin cos tan atan sign floor ceil round eq ne lt le gt ge logical_and logical_or logical_not "
         "bitwise_and bitwise_or bitwise_not isnan isinf nan_to_num",
     ),
+    **_overloads(sums.added, "add"),
     **_overloads(pointwise.gated, "glu"),
     **_overloads(pointwise.mixed, "softmax _softmax log_softmax _log_softmax cumsum cumprod logcumsumexp"),
     **_overloads(

@@ -72,14 +72,16 @@ def padded(flow: Flow, node: fx.Node) -> Any:
         return spread(channel, flow.shapes[node.name])
     if mode != "constant" or min(widths) < 0:
         return flow.freeze(node, "it crops, or pads along channels with something else than zeros")
-    if around_space and labels.dim() == 4 and len(widths) <= 4:  # a border belongs to its channel
+    around = [labels.dim() - 1 - i // 2 for i, width in enumerate(widths) if width]
+    along = any(flow.channels_along(labels, axis) for axis in around)
+    if around_space and labels.dim() == 4 and len(widths) <= 4 and not along:  # a border belongs to its channel
         return spread(flow.channels(labels), flow.shapes[node.name])
     if value != 0:
         return flow.freeze(node, "it crops, or pads along channels with something else than zeros")
-    around = torch.nn.functional.pad(labels.contiguous(), widths, value=-1)
-    fresh = around == -1
-    around[fresh] = flow.labels.fresh(int(fresh.sum()))
-    return around
+    laid = torch.nn.functional.pad(labels.contiguous(), widths, value=-1)
+    fresh = laid == -1
+    laid[fresh] = flow.labels.fresh(int(fresh.sum()))
+    return laid
 
 
 def unfolded(flow: Flow, node: fx.Node) -> Any:
