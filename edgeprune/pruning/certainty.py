@@ -19,7 +19,7 @@ MOST = 1024
 def certain_share(found: Scores, confidence: float) -> float:
     """Share of pairs across a cut, of all cuts alike, that are ordered with the given confidence."""
     assert found.standard_error is not None
-    limit = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(confidence)).item()
+    limit = found.limit(confidence)
     certain = pairs = 0.0
     for name, value in found.value.items():
         if len(value) < 2:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import math
 
-import torch
 from torch import Tensor, nn
 
 from edgeprune.curvature.curvature import Curvature
@@ -40,7 +39,7 @@ def scores(module: nn.Module, groups: list[Group], curvature: Curvature, floor: 
         samples = sum_members(group, lambda w, out: curvature.per_probe[w].double() * importance(w, out))
         value[group.name] = floored
         error[group.name] = samples.std(0) / samples.shape[0] ** 0.5
-    return Scores(value, error)
+    return Scores(value, error, curvature.probes)
 
 
 def certain_share(found: Scores, kept: dict[str, int], confidence: float) -> float:
@@ -50,7 +49,7 @@ def certain_share(found: Scores, kept: dict[str, int], confidence: float) -> flo
     taken as independent. 1.0 where nothing is cut.
     """
     assert found.standard_error is not None
-    limit = torch.distributions.Normal(0.0, 1.0).icdf(torch.tensor(confidence)).item()
+    limit = found.limit(confidence)
     certain = pairs = 0
     for name, value in found.value.items():
         order, cut = value.argsort(), len(value) - kept.get(name, len(value))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
+from scipy.special import stdtrit
 from torch import Tensor
 
 from edgeprune.model.groups import Group
@@ -13,10 +15,19 @@ from edgeprune.model.groups import Group
 
 @dataclass(frozen=True)
 class Scores:
-    """`value`: group name -> float64 `[units]`. `standard_error` likewise, None where the score is exact."""
+    """`value`: group name -> float64 `[units]`. `standard_error` likewise, None where the score is exact.
+
+    `samples`: how many the standard errors are of, None where they are known.
+    """
 
     value: dict[str, Tensor]
     standard_error: dict[str, Tensor] | None = None
+    samples: int | None = None
+
+    def limit(self, confidence: float) -> float:
+        """How many standard errors of a difference make its sign certain: Student's t, one-sided."""
+        freedom = self.samples - 1 if self.samples is not None else math.inf
+        return float(stdtrit(freedom, confidence))
 
 
 def sum_members(group: Group, per_channel: Callable[[str, int], Tensor]) -> Tensor:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch.nn import functional
 
 from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
+from edgeprune.curvature.layer_gradients import simple_layers
 from edgeprune.curvature.piecewise import piecewise_linear
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.traced import trace
+from edgeprune.model.provenance import provenance
+from edgeprune.model.shapes import node_shapes
+from edgeprune.model.traced import Traced, trace
 from edgeprune.progress import silent
 from tests import zoo
 from tests.curvature.oracle import NETWORKS, by_channel, full_gauss_newton, full_hessian, problem
@@ -50,6 +54,32 @@ def test_batches_change_nothing(name: str) -> None:
     )
     for weight in weights:
         torch.testing.assert_close(whole[weight], parts[weight])
+
+
+@pytest.mark.parametrize("name", zoo.ZOO)
+def test_on_every_network_of_the_zoo_both_ways_agree(name: str) -> None:
+    traced = trace(zoo.build(name), zoo.SHAPE)
+    own = dict(traced.module.named_parameters())
+    weights = {weight: axis for weight, axis in provenance(traced).weights.items() if weight in own}
+    x = torch.randn(8, *zoo.SHAPE)
+    y = torch.arange(8) % traced.module(x).shape[1]
+    found = channel_traces(traced, weights, x, y, Probing(probes=64), silent)
+    products = channel_traces(
+        traced, weights, x, y, Probing(probes=64, seed=1), silent, loss=lambda z, t: functional.cross_entropy(z, t)
+    )
+    assert products.effort is not None
+    assert products.effort.by_outputs == 0
+    for weight in weights:
+        a, b = found.layer(weight), products.layer(weight)
+        doubt = (a.standard_error.square() + b.standard_error.square()).sqrt()
+        assert float((a.value - b.value).abs()) <= 5 * float(doubt) + 1e-5 * float(b.value.abs()) + 1e-9, weight
+    ggn = channel_traces(traced, weights, x, y, Probing(probes=2, kind="ggn"), silent)
+    assert all(float(ggn.trace(weight).value.min()) > -1e-3 for weight in weights if weight in _simple(traced))
+
+
+def _simple(traced: Traced) -> set[str]:
+    names = [name for name, _ in traced.module.named_parameters()]
+    return {layer.weight for layer in simple_layers(traced, node_shapes(traced), names)}
 
 
 def test_the_way_follows_from_the_network() -> None:
