@@ -50,7 +50,7 @@ class Compacted:
     cuts: Cuts
     proof: Proof
     refused: dict[str, str]
-    spread: int
+    spread: int = 0
 
 
 def compact_soundly(

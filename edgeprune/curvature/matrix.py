@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from edgeprune.curvature.convolution import make_twice_differentiable
 from edgeprune.curvature.ground import batches, images_within, lay_ground
 from edgeprune.curvature.half import Scale, half_of
 from edgeprune.curvature.hvp import GRAPHS, Loss, ProductGraph
@@ -50,6 +51,7 @@ class Matrix:
         self.scale = Scale(half_of(probing.precision, self.ground.device))
         self._kind, self._loss = GRAPHS[probing.kind], loss
         within = images_within(self.ground, probing.memory_mb, probing.kind)
+        make_twice_differentiable(self.ground.traced.module)
         self._batches = batches(self.ground, x, y, min(probing.batch_size, within))
         self._kept: dict[int, ProductGraph] | None = {} if len(x) <= within else None
 

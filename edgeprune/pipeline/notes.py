@@ -82,8 +82,8 @@ def refused(cut: Stage) -> list[str]:
     notes += [f"never cut: {name}: {why}" for name, why in list(frozen.items())[:MOST_NAMED]]
     if len(frozen) > MOST_NAMED:
         notes.append(f"never cut: {len(frozen) - MOST_NAMED} more, in {cut.path.name}/cuts.json")
-    if report["spread"]:
-        terms = "1 term of a sum is" if report["spread"] == 1 else f"{report['spread']} terms of sums are"
+    if spread := report.get("spread"):
+        terms = "1 term of a sum is" if spread == 1 else f"{spread} terms of sums are"
         notes.append(
             f"{terms} spread over more channels than they keep (a pad and a gather); --coupling group needs none"
         )

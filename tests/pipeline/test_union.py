@@ -60,7 +60,7 @@ def test_the_chain_ships_spread_terms_and_says_so(here: Here, folder: Path, targ
     assert "memory_mb" not in cuts["reached"]
     assert cuts["spread"] > 0
     notes = json.loads((folder / "run" / "result.json").read_text())["notes"]
-    assert any(f"{cuts['spread']} terms of sums are spread" in note for note in notes)
+    assert any(note.startswith(f"{cuts['spread']} term") and "spread over more" in note for note in notes)
 
 
 def test_a_drop_is_searched_down_to_what_these_scores_reach(here: Here, folder: Path) -> None:
