@@ -2,9 +2,9 @@
 
 The derivative of a convolution's backward pass is again convolutions: with the upstream vectors X~ (for the input's
 gradient) and W~ (for the weight's), those by D, x and W are `conv(X~, W) + conv(x, W~)`, `conv'(D, W~)` by the input
-and `conv'(D, X~)` by the weight. torch makes the last of these a forward convolution with a kernel as large as
-an image, and the first two separate ones; here the first two are one over concatenated channels, and the others one call of the
-backward kernel that training uses. On two CPU cores a ResNet-20's product takes 0.58 of the time.
+and `conv'(D, X~)` by the weight. torch makes the last of these a forward convolution with a kernel as large as an
+image, and the first two separate ones; here the first two are one over concatenated channels, and the others one call
+of the backward kernel that training uses. On a CPU core a ResNet-20's product takes 0.58 of the time.
 """
 
 from __future__ import annotations
