@@ -6,6 +6,7 @@ between CUDA devices, gloo elsewhere). One process is a team of one, which needs
 
 from __future__ import annotations
 
+import atexit
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -68,4 +69,5 @@ def join_team() -> Team:
         torch.cuda.set_device(local)
     if not distributed.is_initialized():
         distributed.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+        atexit.register(distributed.destroy_process_group)
     return Team(distributed.get_rank(), distributed.get_world_size())

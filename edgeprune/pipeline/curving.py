@@ -91,7 +91,8 @@ def estimate_file(recipe: Recipe, path: Path, tick: Tick, team: Team) -> Curvatu
     prints = fingerprint(traced, data)
     move(traced, device)
     ground = survey(traced, attention=recipe.attention)
-    weights = {name: axis for name, axis in provenance(traced).weights.items() if _is_parameter(traced, name)}
+    parameters = dict(traced.module.named_parameters())
+    weights = {name: axis for name, axis in provenance(traced).weights.items() if name in parameters}
     partial = path.with_name(f".{path.name}.partial")
     found = _estimate(traced, weights, data, recipe, tick, ground, partial, team)
     found = replace(found, fingerprint=prints)
@@ -113,7 +114,8 @@ def _estimate(
 ) -> Curvature:
     """Probe until the order of channels is certain enough; every round is kept in a partial file."""
     x, y = sample(data.train, data.preprocessing, recipe.curvature.images, recipe.seed)
-    asked = {**fingerprint(traced, data), "probing": repr(probing(recipe)), "weights": repr(sorted(weights))}
+    settings = {"images used": str(len(x)), "probing": repr(probing(recipe)), "weights": repr(sorted(weights))}
+    asked = fingerprint(traced, data) | settings
 
     def settled(found: Curvature) -> bool:
         if team.leads:
@@ -188,10 +190,6 @@ def read_spectrum(stage: Stage | None) -> Spectrum | None:
     if path is None or not path.is_file():
         return None
     return Spectrum.model_validate(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _is_parameter(traced: Traced, name: str) -> bool:
-    return name in dict(traced.module.named_parameters())
 
 
 def _write(found: Curvature, path: Path) -> None:

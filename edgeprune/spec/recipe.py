@@ -210,6 +210,17 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _curved(self) -> Recipe:
+        """Refuse what only a method that scores by curvature can do."""
+        named = {"--curvature": self.curvature.file is not None, "--spectrum": self.curvature.spectrum}
+        for option, given in named.items():
+            if given and self.method != "hap":
+                raise EdgepruneError(f"{option} is for hap; {self.method} needs no curvature. Leave one of them out.")
+        if self.curvature.spectrum and parse_pattern(self.pattern).masks:
+            raise EdgepruneError(f"--spectrum is for channels, not for pattern {self.pattern}. Leave one of them out.")
+        return self
+
+    @model_validator(mode="after")
     def _counted(self) -> Recipe:
         check_implants(self.implant_ratio, self.budget, self.coupling)
         check_coupling(self.coupling, self.budget.limits)

@@ -192,3 +192,10 @@ def test_python_users_have_it_as_well() -> None:
         edgeprune.prune(module, x[:1], method="hap", macs=macs, curvature=found)
     with pytest.raises(EdgepruneError, match="another network"):
         edgeprune.prune(nn.Sequential(nn.Conv2d(3, 16, 1), nn.Conv2d(16, 2, 1)), x[:1], method="hap", curvature=found)
+
+
+@pytest.mark.parametrize("option", [("--spectrum",), ("--curvature", "net.py")])
+def test_magnitude_has_no_use_for_it(here: Here, option: tuple[str, ...]) -> None:
+    done = here("prune", *NET, "--method", "magnitude", *option)
+    assert done.code == 2
+    assert "is for hap" in done.err
