@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
+import torch
 from torch import Tensor
+
+IDLE = 10
+"""Iterations in a row without progress beyond rounding, after which it stops."""
 
 
 class Stop(Enum):
@@ -15,7 +20,8 @@ class Stop(Enum):
     SOLVED = "the residual is as small as asked"
     NEGATIVE = "a direction of negative curvature was met: more damping, or the Gauss-Newton matrix, avoids it"
     SPENT = "all the iterations allowed are spent: more of them, more damping or a preconditioner help"
-    STALLED = "rounding keeps the residual from falling further"
+    STALLED = "rounding keeps the solution from getting better"
+    BROKEN = "a product is not finite: check the weights and the images"
 
 
 @dataclass(frozen=True)
@@ -57,23 +63,28 @@ def conjugate_gradients(
         return Solution(b.new_zeros(b.shape), 0.0, 0, Stop.SOLVED)
     r = b.clone() if start is None else b - multiply(x) - damping * x
     z = precondition(r) if precondition is not None else r
-    d, rz, least, idle = z.clone(), float(r.dot(z)), float(r.norm()), 0
+    d, rz, left, gained, idle = z.clone(), float(r.dot(z)), float(r.norm()), 0.0, 0
     for done in range(iterations):
-        if float(r.norm()) <= tolerance * size:
-            return Solution(x, float(r.norm()) / size, done, Stop.SOLVED)
+        if left <= tolerance * size:
+            return Solution(x, left / size, done, Stop.SOLVED)
         image = multiply(d) + damping * d
         curved = float(d.dot(image))
+        if not math.isfinite(curved):
+            return Solution(x, left / size, done + 1, Stop.BROKEN)
         if curved <= 0:
-            first = d.clone() if done == 0 and start is None else x
-            return Solution(first, float(r.norm()) / size, done + 1, Stop.NEGATIVE)
+            if done == 0 and start is None:
+                return Solution(d, float((r - image).norm()) / size, 1, Stop.NEGATIVE)
+            return Solution(x, left / size, done + 1, Stop.NEGATIVE)
         step = rz / curved
         x, r = x + step * d, r - step * image
-        idle = 0 if float(r.norm()) < least else idle + 1
-        least = min(least, float(r.norm()))
-        if idle >= 20:
-            return Solution(x, float(r.norm()) / size, done + 1, Stop.STALLED)
+        left = float(r.norm())
+        # The residual goes up and down; what falls at every iteration is x' A x / 2 - b' x, by this much.
+        gain = step * rz / 2
+        gained += gain
+        idle = idle + 1 if gain <= torch.finfo(b.dtype).eps * gained else 0
+        if idle >= IDLE:
+            return Solution(x, left / size, done + 1, Stop.STALLED)
         z = precondition(r) if precondition is not None else r
         rz, before = float(r.dot(z)), rz
         d = z + (rz / before) * d
-    reached = float(r.norm()) / size
-    return Solution(x, reached, iterations, Stop.SOLVED if reached <= tolerance else Stop.SPENT)
+    return Solution(x, left / size, iterations, Stop.SOLVED if left <= tolerance * size else Stop.SPENT)

@@ -59,7 +59,7 @@ def block_power(
     width = min(count + extra, size)
     block = _orthonormal(_filled(start, size, width, seed, dtype), None)
     locked, values = block[:, :0], block.new_zeros(0)
-    residuals, products = block.new_zeros(0), 0
+    residuals, products, tiny = block.new_zeros(0), 0, torch.finfo(dtype).tiny
     for _ in range(rounds):
         image = multiply(block).to(block)
         products += block.shape[1]
@@ -69,7 +69,7 @@ def block_power(
         order = found.abs().argsort(descending=True)
         found, turn = found[order], turn[:, order]
         ritz, image = block @ turn, image @ turn
-        largest = max(float(found.abs().max()), float(values.abs().max()) if len(values) else 0.0, 1e-300)
+        largest = max(float(found.abs().max()), float(values.abs().max()) if len(values) else 0.0, tiny)
         errors = (image - ritz * found).norm(dim=0) / largest
         good = _leading(errors <= tolerance, count - len(values))
         if good:
@@ -120,16 +120,16 @@ def lanczos(
     steps = min(steps, size - (known.shape[1] if known is not None else 0))
     basis = Basis(multiply, _filled(start, size, 1, seed, dtype), known)
     while True:
-        ended = not basis.step()
+        ended = not basis.step() and not basis.restart(seed + len(basis.alpha))
         values, turn = basis.ritz()
         order = (values.abs() if which == "magnitude" else values).argsort(descending=True)[:count]
-        largest = float(values.abs().max().clamp_min(1e-300))
+        largest = values.abs().max().clamp_min(torch.finfo(dtype).tiny)
         # The residual of a Ritz pair is the next off-diagonal entry times the last entry of its vector.
         residuals = (basis.beta[-1] * turn[-1, order]).abs() / largest
         done = len(order) == count and bool((residuals <= tolerance).all())
         if done or ended or len(basis.alpha) >= steps:
             vectors = basis.vectors[:, : len(basis.alpha)] @ turn[:, order]
-            return Eigenpairs(values[order], vectors, residuals, len(basis.alpha), done or ended)
+            return Eigenpairs(values[order], vectors, residuals, len(basis.alpha), done)
 
 
 class Basis:
@@ -155,6 +155,21 @@ class Basis:
         if self.beta[-1] <= 10 * torch.finfo(image.dtype).eps * max(scale, 1e-300):
             return False
         self.vectors = torch.cat([self.vectors, image / self.beta[-1]], 1)
+        return True
+
+    def restart(self, seed: int) -> bool:
+        """Go on from a random vector that the basis lacks, uncoupled from it; False where it lacks none.
+
+        Of an eigenvalue that is there more than once an iteration finds one vector.
+        """
+        known = self.vectors.shape[1] + (self._deflate.shape[1] if self._deflate is not None else 0)
+        size = len(self.vectors)
+        if known >= size:
+            return False
+        against = self.vectors if self._deflate is None else torch.cat([self._deflate, self.vectors], 1)
+        fresh = _orthonormal(_filled(None, size, 1, seed, self.vectors.dtype).to(against), against)
+        self.beta[-1] = 0.0
+        self.vectors = torch.cat([self.vectors, fresh], 1)
         return True
 
     def ritz(self) -> tuple[Tensor, Tensor]:

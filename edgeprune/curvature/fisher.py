@@ -36,12 +36,11 @@ def fisher_diagonal(
     y: Tensor,
     probing: Probing | None = None,
     labels: Labels = "sampled",
-    draws: int = 1,
     tick: Tick = silent,
 ) -> dict[str, Estimate]:
     """Estimate the diagonal for cross-entropy: name -> estimate in the weight's shape.
 
-    The standard error is over the images (times draws), which are independent: its truth is all images there could be.
+    The standard error is over the images, which are independent: its truth is all images there could be.
 
     Args:
         traced: the network; it is not changed.
@@ -49,11 +48,10 @@ def fisher_diagonal(
         x: images `[n, ...]`.
         y: labels `[n]`, for `true`.
         probing: seed, batch size and memory limit.
-        labels: drawn from the network's outputs, or the true ones.
-        draws: labels drawn for each image; 1 for `true`.
+        labels: one drawn for each image from the network's outputs, or the true ones.
         tick: told how far it is.
     """
-    probing, draws = probing or Probing(), 1 if labels == "true" else draws
+    probing = probing or Probing()
     layers = simple_layers(traced, node_shapes(traced), weights)
     others = [name for name in weights if name not in {layer.weight for layer in layers}]
     ground = lay_ground(traced, weights)
@@ -67,15 +65,15 @@ def fisher_diagonal(
 
     generator, done = torch.Generator().manual_seed(probing.seed), 0
     for xb, yb, _ in batches(ground, x, y, min(probing.batch_size, images_within(ground, probing.memory_mb, "logits"))):
-        with torch.no_grad():
-            p = ground.module(xb).double().softmax(1).cpu()
-        drawn = torch.multinomial(p, draws, replacement=True, generator=generator).to(yb.device)
-        for wanted in drawn.T if labels == "sampled" else [yb]:
-            _by_layers(ground, layers, xb, wanted, add)
-            _by_func(ground, others, xb, wanted, add)
+        if labels == "sampled":
+            with torch.no_grad():
+                p = ground.module(xb).double().softmax(1).cpu()
+            yb = torch.multinomial(p, 1, generator=generator)[:, 0].to(xb.device)
+        _by_layers(ground, layers, xb, yb, add)
+        _by_func(ground, others, xb, yb, add)
         done += len(xb)
         tick("Fisher diagonal", done, len(x))
-    count = len(x) * draws
+    count = len(x)
     found = {}
     for name, total in squares.items():
         mean = total / count

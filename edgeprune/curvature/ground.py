@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from edgeprune.model.device import device_of
 from edgeprune.model.fold import fold_with_factors
+from edgeprune.model.operators import arguments, name_of
 from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
 
@@ -49,10 +50,9 @@ class Ground:
 
 def lay_ground(traced: Traced, names: Sequence[str]) -> Ground:
     """Copy a network and fold what can be folded, unless a parameter that folding changes is itself asked for."""
-    folded, factors = fold_with_factors(traced)
-    theirs, own = dict(traced.module.named_parameters()), dict(folded.module.named_parameters())
-    changed = [n for n in names if n not in own or (n not in factors and not torch.equal(own[n], theirs[n]))]
-    if changed:
+    folded, factors, biases = fold_with_factors(traced)
+    own = dict(folded.module.named_parameters())
+    if any(name not in own or name in biases for name in names):
         folded, factors = Traced(copy.deepcopy(traced.module), traced.input_shape), {}
         own = dict(folded.module.named_parameters())
     for name, parameter in own.items():
@@ -74,10 +74,21 @@ def batches(ground: Ground, x: Tensor, y: Tensor, size: int) -> list[tuple[Tenso
 def images_within(ground: Ground, memory_mb: float, kind: str) -> int:
     """Of how many images graphs may be held within a memory limit; at least one."""
     like = next(iter(ground.weights.values()))
-    elements = sum(torch.Size(shape).numel() for shape in _activations(ground.traced).values())
+    shapes = _activations(ground.traced)
+    elements = sum(torch.Size(shape).numel() for shape in shapes.values()) + _attention(ground.traced, shapes)
     return max(1, int(memory_mb * 1e6 / (elements * like.element_size() * PASSES[kind])))
 
 
 def _activations(traced: Traced) -> Mapping[str, tuple[int, ...]]:
     stored = {node.name for node in traced.module.graph.nodes if node.op == "get_attr"}
     return {name: shape for name, shape in node_shapes(traced).items() if name not in stored}
+
+
+def _attention(traced: Traced, shapes: Mapping[str, tuple[int, ...]]) -> int:
+    """Elements of attention's scores and weights, which no node shows: `[heads, queries, keys]` twice."""
+    total = 0
+    for node in traced.module.graph.nodes:
+        if name_of(node) == "scaled_dot_product_attention":
+            query, key = (shapes[arguments(node)[name].name] for name in ("query", "key"))
+            total += 2 * torch.Size(query[:-1]).numel() * key[-2]
+    return total

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edgeprune.curvature.half import autocast
+from edgeprune.curvature.layer_gradients import wide
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 """From outputs `[batch, classes]` and labels `[batch]` to the mean over the batch."""
@@ -45,7 +46,7 @@ class HessianGraph:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             with autocast(half, x.device):
                 outputs = module(x)
-            total = loss(_wide(outputs), y) * self._first
+            total = loss(wide(outputs), y) * self._first
             self._gradients = torch.autograd.grad(total, self._weights, create_graph=True, materialize_grads=True)
 
     def product(self, vectors: Sequence[Tensor], scale: float = 1.0) -> list[Tensor]:
@@ -73,7 +74,7 @@ class GaussNewtonGraph:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             with autocast(half, x.device):
                 outputs = module(x)
-            self._outputs = _wide(outputs)
+            self._outputs = wide(outputs)
             self._u = torch.zeros_like(self._outputs, requires_grad=True)
             self._pulled = torch.autograd.grad(
                 self._outputs, self._weights, grad_outputs=self._u, create_graph=True, materialize_grads=True
@@ -83,16 +84,12 @@ class GaussNewtonGraph:
 
     def product(self, vectors: Sequence[Tensor], scale: float = 1.0) -> list[Tensor]:
         """Return `scale * G v` for one vector per weight, in the shapes of the weights."""
-        (forward,) = _pull(self._pulled, [self._u], vectors)
-        (curved,) = _pull([self._slope], [self._leaf], [forward * scale])
+        (forward,) = _pull(self._pulled, [self._u], [v * scale for v in vectors] if scale != 1.0 else vectors)
+        (curved,) = _pull([self._slope], [self._leaf], [forward])
         return _pull([self._outputs], self._weights, [curved])
 
 
 GRAPHS: dict[str, type[HessianGraph] | type[GaussNewtonGraph]] = {"hessian": HessianGraph, "ggn": GaussNewtonGraph}
-
-
-def _wide(outputs: Tensor) -> Tensor:
-    return outputs.float() if outputs.dtype in (torch.float16, torch.bfloat16) else outputs
 
 
 def _pull(outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> list[Tensor]:

@@ -134,10 +134,11 @@ def channel_norms(layer: SimpleLayer, x: Tensor, gradients: Sequence[Tensor]) ->
         piece = slice(part, part + max(1, AT_ONCE // held))
         patches, slopes = _unfolded(geometry, x[piece]), _by_group(geometry, stacked[:, piece])
         if few:
-            # ||d U'||^2 = d (U' U) d', for each row d of D
-            norms = (_wide(slopes @ (patches.transpose(-1, -2) @ patches)) * slopes).sum(-1)
+            # ||d U'||^2 = d (U' U) d', for each row d of D; no scale of D keeps U' U within half precision
+            patches, slopes = wide(patches), wide(slopes)
+            norms = ((slopes @ (patches.transpose(-1, -2) @ patches)) * slopes).sum(-1)
         else:
-            norms = _wide(slopes @ patches.transpose(-1, -2)).square().sum(-1)
+            norms = wide(slopes @ patches.transpose(-1, -2)).square().sum(-1)
         found.append(norms.unflatten(2, (rounds, -1)).permute(2, 0, 1, 3).flatten(2))
     return torch.cat(found, 1)
 
@@ -155,7 +156,8 @@ def image_gradients(layer: SimpleLayer, x: Tensor, gradients: Tensor, shape: tor
         yield (slopes @ _unfolded(geometry, x[piece]).transpose(-1, -2)).reshape(-1, *shape)
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
+    """In float32 at least."""
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
@@ -196,4 +198,4 @@ def _grouped(geometry: Geometry, x: Tensor, gradients: Tensor) -> Tensor:
         geometry.stride, geometry.padding, geometry.dilation, False, [0, 0], images * geometry.groups,
         [False, True, False],
     )  # fmt: skip
-    return _wide(found).flatten(1).square().sum(1).view(images, out)
+    return wide(found).flatten(1).square().sum(1).view(images, out)

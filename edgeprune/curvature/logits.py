@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edgeprune.curvature.ground import Ground
 from edgeprune.curvature.half import Scale, autocast
-from edgeprune.curvature.layer_gradients import SimpleLayer, Watched, channel_norms
+from edgeprune.curvature.layer_gradients import SimpleLayer, Watched, channel_norms, wide
 
 ROUNDS = 4
 """Probes whose gradients are held at a time."""
@@ -30,7 +30,7 @@ class LogitGraph:
         self._watched = Watched(ground.traced.module, [layer.node for layer in layers])
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), autocast(scale.half, x.device):
             self._logits = self._watched.run(x)
-        self._p = self._logits.detach().float().softmax(1).to(self._logits)
+        self._p = wide(self._logits.detach()).softmax(1)
 
     @property
     def classes(self) -> int:
@@ -42,6 +42,7 @@ class LogitGraph:
         In the coordinates of the ground.
         """
         q = self._p.sqrt()
+        signs = signs.to(q)
         cotangents = q * signs - self._p * (q * signs).sum(2, keepdim=True)
         wanted = [self._watched.outputs[layer.node] for layer in self._layers]
 

@@ -21,7 +21,7 @@ LINEAR = VIEWS | {
 }  # fmt: skip
 BENT = frozenset({
     "relu", "relu6", "hardtanh", "leaky_relu", "clamp", "clamp_min", "clamp_max", "threshold", "abs", "amax", "max",
-    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "maximum", "minimum", "prelu",
+    "max_pool1d", "max_pool2d", "max_pool3d", "adaptive_max_pool2d", "maximum", "minimum",
 })  # fmt: skip
 """Piecewise linear."""
 BILINEAR = frozenset({"mul", "matmul", "mm", "bmm", "linear", "conv1d", "conv2d", "conv3d", "conv_transpose2d"})
@@ -51,6 +51,6 @@ def _keeps_linear(node: fx.Node, touched: list[fx.Node]) -> bool:
     if name == "batch_norm":  # in eval mode; by statistics of the batch it is none
         return touched == [node.args[0]] and node.args[5] is False
     operands = [argument for argument in node.args if argument in touched]
-    if name == "div":
+    if name in {"div", "prelu"}:
         return operands == [node.args[0]]
     return name in BILINEAR and len(operands) == 1

@@ -30,16 +30,17 @@ def fold_batch_norm(traced: Traced) -> Traced:
     return fold_with_factors(traced)[0]
 
 
-def fold_with_factors(traced: Traced) -> tuple[Traced, dict[str, Tensor]]:
-    """`fold_batch_norm`, and what each weight was multiplied by: its name -> float64 `[out]`, along axis 0."""
-    module, factors = copy.deepcopy(traced.module), dict[str, Tensor]()
+def fold_with_factors(traced: Traced) -> tuple[Traced, dict[str, Tensor], frozenset[str]]:
+    """`fold_batch_norm`; what each weight was multiplied by (name -> float64 `[out]`, along axis 0); changed biases."""
+    module, factors, biases = copy.deepcopy(traced.module), dict[str, Tensor](), set[str]()
     for node in [n for n in module.graph.nodes if n.target == ATEN.batch_norm.default]:
         layer = node.args[0]
-        if _foldable(layer):
-            weight, factor = _fold(module, layer, node)
+        if _by_running_statistics(node) and _foldable(layer):
+            weight, bias, factor = _fold(module, layer, node)
             factors[weight] = factor
+            biases.add(bias)
     drop_dead(module)
-    return Traced(module, traced.input_shape), factors
+    return Traced(module, traced.input_shape), factors, frozenset(biases)
 
 
 def drop_dead(module: fx.GraphModule) -> None:
@@ -55,6 +56,10 @@ def drop_dead(module: fx.GraphModule) -> None:
             owner, _, leaf = name.rpartition(".")
             delattr(module.get_submodule(owner), leaf)
     module.recompile()
+
+
+def _by_running_statistics(norm: fx.Node) -> bool:
+    return not norm.args[5] and norm.args[3] is not None and norm.args[4] is not None
 
 
 def _foldable(layer: object) -> bool:
@@ -76,8 +81,8 @@ def _rank(node: fx.Node) -> int | None:
     return value.dim() if isinstance(value, Tensor) else None
 
 
-def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, Tensor]:
-    """Fold one BatchNorm; returns the weight's name and what its output channels were multiplied by."""
+def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, str, Tensor]:
+    """Fold one BatchNorm; returns the names of weight and bias, and what the output channels were multiplied by."""
     gamma, beta, mean, var = (_value(module, arg) for arg in norm.args[1:5])
     assert mean is not None
     assert var is not None
@@ -101,7 +106,7 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, T
     layer.args = (*layer.args[:2], bias_node, *layer.args[3:])
     norm.replace_all_uses_with(layer)
     module.graph.erase_node(norm)
-    return str(weight_node.target), factor
+    return str(weight_node.target), str(bias_node.target), factor
 
 
 def _bias_node(module: fx.GraphModule, layer: fx.Node, weight: fx.Node) -> fx.Node:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import pytest
 import torch
 
 from edgeprune.curvature.cg import Stop, conjugate_gradients
@@ -23,11 +24,27 @@ def test_it_says_why_it_stopped() -> None:
     assert conjugate_gradients(lambda v: hard @ v, 0 * b).why is Stop.SOLVED
 
 
+@pytest.mark.parametrize("decades", [2, 4, 6, 8])
+def test_it_goes_on_where_the_residual_rises_on_the_way(decades: int) -> None:
+    diagonal = torch.logspace(-decades, 0, 100, dtype=torch.float64)
+    b = torch.ones(100, dtype=torch.float64)
+    found = conjugate_gradients(lambda v: diagonal * v, b, tolerance=1e-6, iterations=5000)
+    assert found.why is Stop.SOLVED
+    torch.testing.assert_close(diagonal * found.x, b, rtol=0, atol=1e-4)
+
+
+def test_what_is_not_finite_is_said() -> None:
+    found = conjugate_gradients(lambda v: v * float("nan"), torch.ones(3))
+    assert found.why is Stop.BROKEN
+    assert bool((found.x == 0).all())
+
+
 def test_negative_curvature_leaves_a_descent_direction() -> None:
     a, b = -torch.eye(5, dtype=torch.float64), torch.randn(5, dtype=torch.float64)
     found = conjugate_gradients(lambda v: a @ v, b)
     assert found.why is Stop.NEGATIVE
     assert float(found.x.dot(b)) > 0
+    assert found.residual == pytest.approx(float((b - a @ found.x).norm() / b.norm()))
     enough = conjugate_gradients(lambda v: a @ v, b, damping=2.0)
     assert enough.why is Stop.SOLVED
     torch.testing.assert_close(enough.x, b)

@@ -59,6 +59,16 @@ def test_a_warm_start_costs_fewer_products() -> None:
     np.testing.assert_allclose(warm.values.numpy(), cold.values.numpy(), rtol=1e-3)
 
 
+def test_an_eigenvalue_that_is_there_more_than_once_is_found_as_often() -> None:
+    found = lanczos(lambda v: 2 * v, 10, 3, **EXACT)
+    np.testing.assert_allclose(found.values.numpy(), [2, 2, 2])
+    np.testing.assert_allclose((found.vectors.T @ found.vectors).numpy(), np.eye(3), atol=1e-12)
+    assert found.converged
+    for pairs in (lanczos(torch.zeros_like, 10, 2), block_power(torch.zeros_like, 10, 2)):
+        assert pairs.converged
+        assert pairs.values.tolist() == [0, 0]
+
+
 def test_what_did_not_converge_says_so() -> None:
     a = symmetric(40, 4)
     assert not block_power(lambda v: a @ v, 40, 3, rounds=2, **EXACT).converged
