@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -144,6 +145,7 @@ def prune(
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
     if zeros is not None:
         scoring = Scoring(method, data, Probing(probes, seed=seed), known)
+        traced = Traced(deepcopy(traced.module), traced.input_shape)  # the caller's weights stay
         masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
         return Network.of(traced, pattern, masks.kept)
     ground = prunable(traced, matching, rules, attention, exact, coupling)
@@ -189,6 +191,9 @@ def estimate_curvature(
         batch_size: images at a time, at most.
         memory_mb: megabytes (1e6 bytes) that graphs may hold.
         seed: of the probes.
+
+    Raises:
+        EdgepruneError: a setting that is none, labels that do not fit, or nothing to estimate.
     """
     traced = traced_of(module, one_tensor(data[0]))
     own = dict(traced.module.named_parameters())

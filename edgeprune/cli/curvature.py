@@ -27,6 +27,10 @@ def curvature(
         int | None, typer.Option(min=8, help="How many it is of. [default: 256]", show_default=False)
     ] = None,
     probes: ask.Probes = None,
+    memory: Annotated[
+        float | None,
+        typer.Option(help="Megabytes that graphs may hold. [default: 2000]", metavar="MB", show_default=False),
+    ] = None,
     matrix: ask.Matrix = None,
     half: ask.Half = False,
     seed: ask.Seed = None,
@@ -43,14 +47,16 @@ def curvature(
     show.quiet()
     from edgeprune.cli.bar import bar
     from edgeprune.pipeline.options import recipe_from
+    from edgeprune.spec.recipe import Curving
+    from edgeprune.spec.strict import parse
 
     given: dict[str, Any] = {
         "model": model, "data": data, "weights": weights, "image_size": image_size, "mean": mean, "std": std,
         "probes": probes, "matrix": matrix, "half": half, "seed": seed, "device": device,
     }  # fmt: skip
     asked = recipe_from(given)  # before torch: a typo should fail at once
-    if images is not None:
-        asked = asked.model_copy(update={"curvature": asked.curvature.model_copy(update={"images": images})})
+    own = {name: value for name, value in (("images", images), ("memory_mb", memory)) if value is not None}
+    asked = asked.model_copy(update={"curvature": parse(Curving, asked.curvature.model_dump() | own, "options")})
     show.check_folder(output)
     from edgeprune.curvature.team import join_team
     from edgeprune.pipeline.curving import estimate_file

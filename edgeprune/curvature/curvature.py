@@ -98,17 +98,17 @@ def load_curvature(path: Path) -> Curvature:
         with safe_open(path, framework="pt") as file:
             words = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except Exception as error:  # of safetensors or of the system, by many names
+        if words.get("edgeprune") != "curvature":
+            raise ValueError("it holds something else")
+        probing, effort = json.loads(words["probing"]), json.loads(words["effort"])
+        return Curvature(
+            tensors,
+            int(words["images"]),
+            Probing(**probing) if probing else None,
+            Effort(**effort) if effort else None,
+            json.loads(words["fingerprint"]),
+        )
+    except Exception as error:  # of safetensors, of the system, or of what another version wrote, by many names
         raise EdgepruneError(
             f"{path}: cannot be read as a curvature ({error}). Write it with edgeprune curvature."
         ) from None
-    if words.get("edgeprune") != "curvature":
-        raise EdgepruneError(f"{path}: holds no curvature. Write it with edgeprune curvature.")
-    probing, effort = json.loads(words["probing"]), json.loads(words["effort"])
-    return Curvature(
-        tensors,
-        int(words["images"]),
-        Probing(**probing) if probing else None,
-        Effort(**effort) if effort else None,
-        json.loads(words["fingerprint"]),
-    )

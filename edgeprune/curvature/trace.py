@@ -27,6 +27,7 @@ from edgeprune.curvature.matrix import Matrix, signs
 from edgeprune.curvature.piecewise import piecewise_linear
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.team import Team
+from edgeprune.errors import EdgepruneError
 from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick
@@ -65,9 +66,12 @@ def channel_traces(
         begun: what an earlier call with the same arguments had when it was interrupted.
 
     Raises:
-        EdgepruneError: a product is not finite.
+        EdgepruneError: there is nothing to estimate, or no label for each image; a product is not finite.
     """
+    _check(weights, x, y)
     team, start = team or Team(), time.perf_counter()
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
     chosen = _by_outputs(traced, weights, probing, loss)
     others = {name: axis for name, axis in weights.items() if name not in {layer.weight for layer in chosen}}
     estimates: list[_ByOutputs | _ByProducts] = []
@@ -104,6 +108,15 @@ def channel_traces(
         if done >= probing.probes or settled(curvature):
             tick("curvature", 1, 1)
             return curvature
+
+
+def _check(weights: Mapping[str, int], x: Tensor, y: Tensor) -> None:
+    if not weights:
+        raise EdgepruneError("no layer of this network has channels whose curvature could be estimated.")
+    if not len(x) or len(x) != len(y):
+        raise EdgepruneError(f"{len(x)} images and {len(y)} labels: one label for each image is needed.")
+    if y.is_floating_point() or y.dim() != 1:
+        raise EdgepruneError(f"labels are {y.dtype} of shape {tuple(y.shape)}. Give whole numbers, one for each image.")
 
 
 def _by_outputs(traced: Traced, weights: Mapping[str, int], probing: Probing, loss: Loss) -> list[SimpleLayer]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -24,7 +23,6 @@ from edgeprune.model.content import content_hash
 from edgeprune.model.data import Data, load_data
 from edgeprune.model.device import move, pick_device
 from edgeprune.model.load import default_image_size, open_model
-from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.ground import check_reachable, check_source, freezing, open_ground
@@ -56,12 +54,11 @@ def curvature(work: Work, before: Stage) -> Stage | None:
         traced = work.load(before)
         ground = open_ground(traced, recipe, work.target)
         check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
-        prints = fingerprint(traced, work.data)
         if recipe.curvature.file is not None:
-            found = from_file(Path(recipe.curvature.file), prints, ground.weights)
+            found = from_file(Path(recipe.curvature.file), traced, work.data, ground.weights)
         else:
             found = _estimate(traced, ground.weights, work.data, recipe, work.tick, ground, folder / "partial", Team())
-            found = replace(found, fingerprint=prints)
+            found = replace(found, fingerprint=fingerprint(traced, work.data))
         save_curvature(found, folder / TRACES)
         (folder / "partial").unlink(missing_ok=True)
         if recipe.curvature.spectrum:
@@ -69,8 +66,8 @@ def curvature(work: Work, before: Stage) -> Stage | None:
             (folder / SPECTRUM).write_text(density.model_dump_json(), encoding="utf-8")
 
     # No budget in the key: another one costs no new probe.
-    settings = [recipe.curvature.model_dump(mode="json"), recipe.seed, freezing(recipe)]
-    return work.run.stage("curvature", settings, [before], make, file_hash(recipe.curvature.file))
+    settings = [recipe.curvature.model_dump(mode="json"), recipe.seed, recipe.trace_floor, freezing(recipe)]
+    return work.run.stage("curvature", settings, [before], make)
 
 
 def estimate_file(recipe: Recipe, path: Path, tick: Tick, team: Team) -> Curvature:
@@ -92,7 +89,7 @@ def estimate_file(recipe: Recipe, path: Path, tick: Tick, team: Team) -> Curvatu
     move(traced, device)
     ground = survey(traced, attention=recipe.attention)
     parameters = dict(traced.module.named_parameters())
-    weights = {name: axis for name, axis in provenance(traced).weights.items() if name in parameters}
+    weights = {name: axis for name, axis in ground.found.weights.items() if name in parameters}
     partial = path.with_name(f".{path.name}.partial")
     found = _estimate(traced, weights, data, recipe, tick, ground, partial, team)
     found = replace(found, fingerprint=prints)
@@ -141,19 +138,23 @@ def fingerprint(traced: Traced, data: Data) -> dict[str, str]:
     return {"network": content_hash(traced), "images": data.fingerprint}
 
 
-def from_file(path: Path, prints: Mapping[str, str], weights: Mapping[str, int]) -> Curvature:
-    """Read the traces of the named weights.
+def from_file(path: Path, traced: Traced, data: Data, weights: Mapping[str, int]) -> Curvature:
+    """Read the traces of the named weights (name -> the axis of their output channels).
 
     Raises:
         EdgepruneError: it is of another network, of other images, or lacks a weight.
     """
-    found = load_curvature(path)
+    found, prints = load_curvature(path), fingerprint(traced, data)
+    parameters = {name: traced.module.get_parameter(name) for name in weights}
     for name, value in prints.items():
         if found.fingerprint.get(name) != value:
             what = {"network": "another network", "images": "other images (or of another seed)"}[name]
             raise EdgepruneError(f"{path}: is the curvature of {what}. Make it anew with edgeprune curvature.")
-    if missing := [name for name in weights if name not in found.per_probe]:
-        raise EdgepruneError(f"{path}: lacks {missing[0]}. Make it anew with edgeprune curvature.")
+    shapes = {name: (found.probes, parameter.shape[weights[name]]) for name, parameter in parameters.items()}
+    for name, shape in shapes.items():
+        samples = found.per_probe.get(name)
+        if samples is None or tuple(samples.shape) != shape or not bool(samples.isfinite().all()):
+            raise EdgepruneError(f"{path}: has no sound traces of {name}. Make it anew with edgeprune curvature.")
     return replace(found, per_probe={name: found.per_probe[name] for name in weights})
 
 
@@ -176,7 +177,7 @@ def spectrum(traced: Traced, weights: list[str], data: Data, recipe: Recipe, tic
         matrix=recipe.curvature.matrix,
         weights=matrix.size,
         images=len(x),
-        products=total,
+        products=done,
         smallest=float(seen.min()),
         largest=float(seen.max()),
         values=tuple(values.tolist()),
@@ -197,9 +198,3 @@ def _write(found: Curvature, path: Path) -> None:
     beside = path.with_name(f".{path.name}.writing")
     save_curvature(found, beside)
     os.replace(beside, path)
-
-
-def file_hash(name: str | None) -> str:
-    """The content of a file that a recipe names, as a key; of none and of one that is not there, nothing."""
-    path = Path(name) if name is not None else None
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path is not None and path.is_file() else ""

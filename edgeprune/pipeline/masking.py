@@ -14,7 +14,7 @@ from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvat
 from edgeprune.curvature.weights import WeightCurvature
 from edgeprune.model.batches import sample
 from edgeprune.model.traced import Traced, save
-from edgeprune.pipeline.curving import file_hash, fingerprint, from_file, probing
+from edgeprune.pipeline.curving import from_file, probing
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.held import MASKS
 from edgeprune.pipeline.masked import weight_curvature
@@ -55,14 +55,14 @@ def curvature(work: Work, before: Stage) -> Stage | None:
         weights, pattern = _eligible(work, traced).weights, parse_pattern(recipe.pattern)
         known = None
         if file is not None:
-            known = from_file(Path(file), fingerprint(traced, work.data), dict.fromkeys(weights, 0))
+            known = from_file(Path(file), traced, work.data, dict.fromkeys(weights, 0))
         found = weight_curvature(traced, weights, pattern, x, y, probing(recipe), work.tick, known)
         (folder / INPUTS).write_bytes(to_bytes({name: value.contiguous() for name, value in found.inputs.items()}))
         if found.traces is not None:
             save_curvature(found.traces, folder / TRACES)
 
     settings = [recipe.curvature.model_dump(mode="json"), recipe.seed, *_deciding(work)]
-    return work.run.stage("curvature", settings, [before], make, file_hash(file))
+    return work.run.stage("curvature", settings, [before], make)
 
 
 def _scored(stage: Stage | None) -> WeightCurvature | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -152,6 +153,7 @@ def _curving(options: dict[str, Any]) -> dict[str, Any]:
         if given:
             raise EdgepruneError(f"--curvature is estimated already; --{given[0]} has no say. Leave one of them out.")
         content["file"] = _existing_file("curvature", str(options["curvature"]))
+        content["file_sha256"] = hashlib.sha256(Path(content["file"]).read_bytes()).hexdigest()
     return content
 
 

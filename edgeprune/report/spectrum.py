@@ -29,7 +29,7 @@ def spectrum_lines(spectrum: Spectrum) -> list[str]:
         "",
         *rows,
         axis,
-        f"seen between {spectrum.smallest:.3g} and {spectrum.largest:.3g}; most of the mass is near 0",
+        f"seen between {spectrum.smallest:.3g} and {spectrum.largest:.3g}",
     ]
 
 

@@ -139,6 +139,8 @@ class Curving(Strict):
     """Also estimate the density of the Hessian's eigenvalues, for the report."""
     file: str | None = None
     """What `edgeprune curvature` wrote of this network on these images; nothing is estimated then."""
+    file_sha256: str | None = None
+    """Of its content: the file may go once it was read, and another one under its name is another recipe."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     settled: float = Field(default=0.99, gt=0, le=1)
     """Stop early once this share of channel pairs across the cut is ordered with `confidence`."""
