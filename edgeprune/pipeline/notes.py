@@ -78,6 +78,8 @@ def refused(cut: Stage) -> list[str]:
         count, groups = sum(implanted.values()), len(implanted)
         what = f"{count} {'unit' if count == 1 else 'units'} in {groups} {'group' if groups == 1 else 'groups'}"
         notes.append(f"implants: {what} of channels made by 1x1 convolutions instead of being cut")
+    elif report.get("implant_ratio"):
+        notes.append("implants: none, since no step of the widths that were cut is as small as that share of them")
     frozen = {name: why for name, why in report["frozen"].items() if name != "output" and why != TIED}
     notes += [f"never cut: {name}: {why}" for name, why in list(frozen.items())[:MOST_NAMED]]
     if len(frozen) > MOST_NAMED:

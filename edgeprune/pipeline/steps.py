@@ -120,6 +120,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
         report = {
             "kept": cuts.kept,
             "implanted": cuts.implanted,
+            "implant_ratio": recipe.implant_ratio,
             "budget": budget.limits,
             "reached": cuts.reached,
             "latency_from": ground.cost.latency_from,

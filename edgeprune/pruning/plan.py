@@ -23,9 +23,9 @@ class Prunable:
     found: Provenance
     groups: list[Group]
     cost: Cost
+    """Of the groups, then of the `joined`."""
     sites: Sites
     """Where implants can go."""
-    """Of the groups, then of the `joined`."""
     coupling: Coupling = "group"
     joined: list[Group] = field(default_factory=list)
     """Channels of sums, which stay as long as one of their terms does; under union coupling only."""

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
-from edgeprune.curvature.curvature import Curvature, load_curvature
+from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
 from edgeprune.curvature.team import Team
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.content import content_hash
 from edgeprune.model.load import open_model
-from edgeprune.model.traced import load, save
+from edgeprune.model.networks import NETWORKS as BUILT_IN
+from edgeprune.model.traced import Traced, load, save, trace
 from edgeprune.pipeline import curving
 from edgeprune.pipeline.curving import estimate_file
 from edgeprune.pipeline.options import recipe_from
@@ -160,6 +163,92 @@ def test_a_network_s_content_is_known_again(tmp_path: Path) -> None:
     assert content_hash(load(tmp_path / "n.pt2")) == content_hash(traced)
     other = open_model(source, 3, 3, 12, 1)
     assert content_hash(other) != content_hash(traced)
+
+
+class Doubled(nn.Module):
+    """Numbers that are no weights: an argument, a stride, a buffer that no file holds, the order of two layers."""
+
+    def __init__(self, factor: float = 2.0, stride: int = 1, shift: float = 0.0, swapped: bool = False) -> None:
+        super().__init__()
+        self.a, self.b, self.factor, self.swapped = nn.Conv2d(3, 3, 1, stride), nn.Conv2d(3, 3, 1), factor, swapped
+        self.register_buffer("shift", torch.full((1,), shift), persistent=False)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        first, second = (self.b, self.a) if self.swapped else (self.a, self.b)
+        return (second(first(x).relu()) * self.factor + self.shift).mean((2, 3))
+
+
+def test_its_content_is_more_than_its_weights(tmp_path: Path) -> None:
+    def of(**given: Any) -> Traced:
+        torch.manual_seed(0)
+        return trace(Doubled(**given), (3, 8, 8))
+
+    hashes = [content_hash(of(**g)) for g in ({}, {"factor": 3.0}, {"stride": 2}, {"shift": 1.0}, {"swapped": True})]
+    assert len(set(hashes)) == len(hashes)
+    assert content_hash(of()) == hashes[0]
+    for i, traced in enumerate((of(), of(stride=2), trace(BUILT_IN["resnet20"].build(10, 3), (3, 32, 32)))):
+        save(traced, tmp_path / f"{i}.pt2")
+        assert content_hash(load(tmp_path / f"{i}.pt2")) == content_hash(traced)
+
+
+def test_a_file_may_go_once_it_was_read(here: Here) -> None:
+    assert here("curvature", *NET, "--probes", "2", "-o", "c.safetensors").code == 0
+    _run(here, "--curvature", "c.safetensors", "-o", "run")
+    Path("c.safetensors").unlink()
+    assert here("quantize", "run").code == 0
+
+
+@pytest.mark.parametrize("broken", ["nan", "channels", "words"])
+def test_a_broken_file_is_refused(here: Here, broken: str) -> None:
+    assert here("curvature", *NET, "--probes", "2", "-o", "c.safetensors").code == 0
+    file = Path("c.safetensors")
+    found = load_curvature(file)
+    if broken == "words":
+        save_file({"a": torch.zeros(2, 2)}, file, metadata={"edgeprune": "curvature", "probing": "{"})
+    else:
+        changed = {n: rows * torch.nan if broken == "nan" else rows[:, 1:] for n, rows in found.per_probe.items()}
+        save_curvature(replace(found, per_probe=changed), file)
+    done = here("prune", *NET, "--curvature", "c.safetensors", "-o", "run", "--target", "cpu-x86-avx2")
+    assert (done.code, done.err.count("\n")) == (2, 1)
+    assert "edgeprune curvature" in done.err
+
+
+def test_a_norm_by_the_batch_s_statistics_has_curvature_too() -> None:
+    import edgeprune
+
+    module = nn.Sequential(
+        nn.Conv2d(3, 16, 3),
+        nn.BatchNorm2d(16, track_running_stats=False),
+        nn.ReLU(),
+        nn.Conv2d(16, 3, 10),
+        nn.Flatten(),
+    )
+    found = edgeprune.estimate_curvature(module, (torch.randn(16, 3, 12, 12), torch.arange(16) % 3), probes=4)
+    assert bool(found.trace("0.weight").value.isfinite().all())
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [{"probes": 0}, {"matrix": "fisher"}, {"precision": "fp16"}, {"batch_size": -1}, {"memory_mb": float("nan")}],
+)
+def test_settings_that_are_none_are_refused(wrong: dict[str, Any]) -> None:
+    import edgeprune
+
+    module, x = nn.Sequential(nn.Conv2d(3, 16, 1), nn.Flatten(), nn.Linear(16, 3)), torch.randn(4, 3, 1, 1)
+    with pytest.raises(EdgepruneError):
+        edgeprune.estimate_curvature(module, (x, torch.arange(4) % 3), **wrong)
+    for labels in (torch.arange(3), torch.zeros(4), torch.zeros(4, 3, dtype=torch.int64)):
+        with pytest.raises(EdgepruneError, match="label"):
+            edgeprune.estimate_curvature(module, (x, labels))
+
+
+def test_masking_leaves_the_caller_s_weights() -> None:
+    import edgeprune
+
+    module = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 16, 3), nn.Flatten(), nn.Linear(1024, 3))
+    before = {name: value.clone() for name, value in module.state_dict().items()}
+    edgeprune.prune(module, torch.randn(1, 3, 12, 12), pattern="2:4")
+    assert all(torch.equal(value, before[name]) for name, value in module.state_dict().items())
 
 
 def test_the_spectrum_comes_into_the_result_and_the_report(here: Here) -> None:
