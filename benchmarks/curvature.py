@@ -27,6 +27,7 @@ from ranking import Samples, as_released, by_products, exact_traces, importance,
 from record import Show, arguments, finish
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edgeprune.curvature.matrix import Matrix
 from edgeprune.curvature.probing import Probing
@@ -115,7 +116,9 @@ class Peer:
 
         warnings.simplefilter("ignore")
         module.zero_grad()
-        self.held = hessian(module, nn.CrossEntropyLoss(), data=(x, y), cuda=False)
+        # torch's fast attention has no second derivative, which PyHessian does not know.
+        with sdpa_kernel(SDPBackend.MATH):
+            self.held = hessian(module, nn.CrossEntropyLoss(), data=(x, y), cuda=False)
         self.names = [name for name, _ in module.named_parameters()]
 
     def trace(self, probes: int) -> list[float]:
