@@ -25,9 +25,9 @@ from edgeprune.compact.check import TOLERANCE, Proof, in_precision, relative
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.attributes import attribute, free_name, set_attribute
 from edgeprune.model.groups import Axis
-from edgeprune.model.operators import arguments, name_of
+from edgeprune.model.operators import arguments, name_of, only_reader
 from edgeprune.model.traced import Traced, trace
-from edgeprune.pruning.implantable import CONVOLUTIONS, only_reader
+from edgeprune.pruning.implantable import CONVOLUTIONS
 from edgeprune.pruning.plan import Prunable
 
 aten = torch.ops.aten

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch.autograd.function import once_differentiable
 
-from edgeprune.model.operators import arguments, name_of
+from edgeprune.model.operators import arguments, name_of, per_axis
 
 aten = torch.ops.aten
 Form: TypeAlias = tuple[list[int], list[int], list[int], int]
@@ -31,15 +31,11 @@ def make_twice_differentiable(module: fx.GraphModule) -> None:
         if isinstance(given["padding"], str):
             continue
         axes = int(name_of(node)[-2])
-        stride, padding, dilation = (_each(given[name], axes) for name in ("stride", "padding", "dilation"))
+        stride, padding, dilation = (per_axis(given[name], axes) for name in ("stride", "padding", "dilation"))
         node.args = (given["input"], given["weight"], given["bias"], (stride, padding, dilation, given["groups"]))
         node.kwargs = {}
         node.target = convolution
     module.recompile()
-
-
-def _each(values: list[int], axes: int) -> list[int]:
-    return list(values) * axes if len(values) == 1 else list(values)
 
 
 def convolution(x: Tensor, weight: Tensor, bias: Tensor | None, form: Form) -> Tensor:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch.nn import functional
 
-from edgeprune.model.operators import arguments, name_of
+from edgeprune.model.operators import arguments, name_of, only_reader, per_axis
 from edgeprune.model.shapes import Shapes
 from edgeprune.model.traced import Traced
 
@@ -60,17 +60,12 @@ def simple_layers(traced: Traced, shapes: Shapes, weights: Sequence[str]) -> lis
         given = arguments(node)
         weight, x = given["weight"], given["input"]
         name = str(weight.target) if weight.op == "get_attr" else ""
-        if name not in weights or _reads(traced, name) != 1 or shapes[x.name][0] != 1 or len(shapes[x.name]) < 2:
+        if name not in weights or not only_reader(weight) or shapes[x.name][0] != 1 or len(shapes[x.name]) < 2:
             continue
         geometry = _geometry(given, shapes[weight.name])
         if geometry is not None:
             found.append(SimpleLayer(node.name, name, name_of(node) == "linear", geometry))
     return found
-
-
-def _reads(traced: Traced, name: str) -> int:
-    nodes = [n for n in traced.module.graph.nodes if n.op == "get_attr" and str(n.target) == name]
-    return sum(len(node.users) for node in nodes)
 
 
 def _geometry(given: dict[str, Any], weight: tuple[int, ...]) -> Geometry | None:
@@ -89,7 +84,7 @@ def _geometry(given: dict[str, Any], weight: tuple[int, ...]) -> Geometry | None
 
 def _pair(values: list[int], neutral: int, axes: int) -> tuple[int, int]:
     """Of a one-dimensional convolution: as one over pictures of height 1."""
-    values = values * axes if len(values) == 1 else values
+    values = per_axis(values, axes)
     return (neutral, values[0]) if axes == 1 else (values[0], values[1])
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from edgeprune.model.attributes import attribute, free_name, set_attribute
+from edgeprune.model.operators import only_reader
 from edgeprune.model.traced import Traced
 
 ATEN = torch.ops.aten
@@ -67,13 +68,7 @@ def _foldable(layer: object) -> bool:
         return False
     if layer.target == ATEN.linear.default and _rank(layer) != 2:
         return False  # BatchNorm1d then counts channels along axis 1, linear along the last
-    return all(_exclusive(arg) for arg in layer.args[1:3] if isinstance(arg, fx.Node))
-
-
-def _exclusive(parameter: fx.Node) -> bool:
-    """A stored tensor that this layer alone reads."""
-    same = [n for n in parameter.graph.nodes if n.op == "get_attr" and n.target == parameter.target]
-    return parameter.op == "get_attr" and sum(len(n.users) for n in same) == 1
+    return all(only_reader(arg) for arg in layer.args[1:3] if isinstance(arg, fx.Node))
 
 
 def _rank(node: fx.Node) -> int | None:

@@ -51,3 +51,17 @@ def stored_operand(operand: Any) -> fx.Node | None:
     while isinstance(node, fx.Node) and (node.op == "call_module" or name_of(node).startswith("fake_quantize")):
         node = node.args[0]
     return node if isinstance(node, fx.Node) and node.op == "get_attr" else None
+
+
+def only_reader(node: Any) -> bool:
+    """Whether a node reads a stored tensor that is read nowhere else."""
+    if not isinstance(node, fx.Node) or node.op != "get_attr":
+        return False
+    same = [other for other in node.graph.nodes if other.op == "get_attr" and other.target == node.target]
+    return sum(len(other.users) for other in same) == 1
+
+
+def per_axis(value: int | list[int], axes: int) -> list[int]:
+    """An argument that says one number for all axes, or one each."""
+    values = [value] if isinstance(value, int) else [*value]
+    return values * axes if len(values) == 1 else values

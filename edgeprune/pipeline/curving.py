@@ -58,7 +58,6 @@ def curvature(work: Work, before: Stage) -> Stage | None:
             found = from_file(Path(recipe.curvature.file), traced, work.data, ground.weights)
         else:
             found = _estimate(traced, ground.weights, work.data, recipe, work.tick, ground, folder / "partial", Team())
-            found = replace(found, fingerprint=fingerprint(traced, work.data))
         save_curvature(found, folder / TRACES)
         (folder / "partial").unlink(missing_ok=True)
         if recipe.curvature.spectrum:
@@ -85,14 +84,12 @@ def estimate_file(recipe: Recipe, path: Path, tick: Tick, team: Team) -> Curvatu
     if device.type == "cuda":
         device = torch.device("cuda", torch.cuda.current_device())
     traced = open_model(recipe.source, len(data.classes), data.channels, data.preprocessing.crop, recipe.seed)
-    prints = fingerprint(traced, data)
     move(traced, device)
     ground = survey(traced, attention=recipe.attention)
     parameters = dict(traced.module.named_parameters())
     weights = {name: axis for name, axis in ground.found.weights.items() if name in parameters}
     partial = path.with_name(f".{path.name}.partial")
     found = _estimate(traced, weights, data, recipe, tick, ground, partial, team)
-    found = replace(found, fingerprint=prints)
     if team.leads:
         _write(found, path)
         partial.unlink(missing_ok=True)
@@ -112,7 +109,8 @@ def _estimate(
     """Probe until the order of channels is certain enough; every round is kept in a partial file."""
     x, y = sample(data.train, data.preprocessing, recipe.curvature.images, recipe.seed)
     settings = {"images used": str(len(x)), "probing": repr(probing(recipe)), "weights": repr(sorted(weights))}
-    asked = fingerprint(traced, data) | settings
+    prints = fingerprint(traced, data)
+    asked = prints | settings
 
     def settled(found: Curvature) -> bool:
         if team.leads:
@@ -121,7 +119,8 @@ def _estimate(
         return certainty.certain_share(scores, recipe.curvature.confidence) >= recipe.curvature.settled
 
     begun = _begun(partial, asked)
-    return channel_traces(traced, weights, x, y, probing(recipe), tick, settled, team=team, begun=begun)
+    found = channel_traces(traced, weights, x, y, probing(recipe), tick, settled, team=team, begun=begun)
+    return replace(found, fingerprint=prints)
 
 
 def _begun(partial: Path, asked: dict[str, str]) -> Curvature | None:

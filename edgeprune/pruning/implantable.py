@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from edgeprune.model.attributes import attribute
 from edgeprune.model.count import layers
-from edgeprune.model.operators import arguments, name_of
+from edgeprune.model.operators import arguments, name_of, only_reader, per_axis
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
 
@@ -54,14 +54,6 @@ def sites(traced: Traced, found: Provenance) -> Sites:
     return able
 
 
-def only_reader(node: Any) -> bool:
-    """Whether a node reads a stored tensor that is read nowhere else."""
-    if not isinstance(node, fx.Node) or node.op != "get_attr":
-        return False
-    same = [other for other in node.graph.nodes if other.op == "get_attr" and other.target == node.target]
-    return sum(len(other.users) for other in same) == 1
-
-
 def _takes_one(module: nn.Module, node: fx.Node) -> bool:
     given = arguments(node)
     own = only_reader(given["weight"]) and (given["bias"] is None or only_reader(given["bias"]))
@@ -74,13 +66,7 @@ def _takes_one(module: nn.Module, node: fx.Node) -> bool:
 
 def _centred(given: dict[str, Any], kernel: tuple[int, ...]) -> bool:
     """Whether half of what the kernel reaches is padded on either side of each axis."""
-    spans = [step * (size - 1) for step, size in zip(_each(given["dilation"], len(kernel)), kernel, strict=True)]
+    spans = [step * (size - 1) for step, size in zip(per_axis(given["dilation"], len(kernel)), kernel, strict=True)]
     if isinstance(given["padding"], str):
         return given["padding"] == "same" and all(span % 2 == 0 for span in spans)
-    return [2 * side for side in _each(given["padding"], len(kernel))] == spans
-
-
-def _each(value: int | list[int], axes: int) -> list[int]:
-    """An argument that says one number for all axes, or one each."""
-    values = [value] if isinstance(value, int) else [*value]
-    return values * axes if len(values) == 1 else values
+    return [2 * side for side in per_axis(given["padding"], len(kernel))] == spans
