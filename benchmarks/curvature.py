@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 from ranking import Samples, as_released, by_products, exact_traces, importance, overlap, scores, spearman
-from record import Show, arguments, finish
+from record import Show, arguments, finish, save
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -65,6 +65,8 @@ def main() -> None:
         rows += found
         if name == "resnet20":
             shows = _shows(figures)
+        if asked.json:
+            save("curvature", rows, shows, asked.json)
     finish("curvature", rows, shows, asked.json)
 
 

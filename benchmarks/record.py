@@ -20,7 +20,7 @@ from rich.table import Table
 WIDTH = 180
 """Of a table that goes into a file."""
 PACKAGES = ("edgeprune", "torch", "onnx", "onnxruntime", "numpy")
-PEERS = ("timm", "torchvision", "transformers", "torch-pruning")
+PEERS = ("timm", "torchvision", "transformers", "torch-pruning", "pyhessian")
 
 
 @dataclass(frozen=True)
@@ -57,19 +57,24 @@ def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], fi
         verdict = "holds" if show.holds else "DOES NOT HOLD"
         console.print(f"{show.topic} {show.line}: {_text(show.figure)} against {show.bar}: {verdict}", highlight=False)
     if file is not None:
-        record = {
-            "title": title,
-            "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            "machine": machine(),
-            "versions": {name: _version(name) for name in (*PACKAGES, *PEERS)} | {"python": platform.python_version()},
-            "rows": list(rows),
-            "shows": [asdict(show) for show in shows],
-        }
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".partial")
-        partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-        os.replace(partial, file)
+        save(title, rows, shows, file)
     sys.exit(0 if all(show.holds for show in shows) else 1)
+
+
+def save(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], file: Path) -> None:
+    """Write the record, whole or not at all; a long benchmark does so after each part."""
+    record = {
+        "title": title,
+        "date": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": machine(),
+        "versions": {name: _version(name) for name in (*PACKAGES, *PEERS)} | {"python": platform.python_version()},
+        "rows": list(rows),
+        "shows": [asdict(show) for show in shows],
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    partial = file.with_suffix(".partial")
+    partial.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    os.replace(partial, file)
 
 
 def machine() -> dict[str, Any]:

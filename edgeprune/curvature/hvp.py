@@ -52,7 +52,7 @@ class HessianGraph:
     def product(self, vectors: Sequence[Tensor], scale: float = 1.0) -> list[Tensor]:
         """Return `scale * H v` for one vector per weight, in the shapes of the weights."""
         factor = scale / self._first
-        return _pull(self._gradients, self._weights, [v * factor for v in vectors] if factor != 1.0 else vectors)
+        return pull(self._gradients, self._weights, [v * factor for v in vectors] if factor != 1.0 else vectors)
 
 
 class GaussNewtonGraph:
@@ -84,15 +84,15 @@ class GaussNewtonGraph:
 
     def product(self, vectors: Sequence[Tensor], scale: float = 1.0) -> list[Tensor]:
         """Return `scale * G v` for one vector per weight, in the shapes of the weights."""
-        (forward,) = _pull(self._pulled, [self._u], [v * scale for v in vectors] if scale != 1.0 else vectors)
-        (curved,) = _pull([self._slope], [self._leaf], [forward])
-        return _pull([self._outputs], self._weights, [curved])
+        (forward,) = pull(self._pulled, [self._u], [v * scale for v in vectors] if scale != 1.0 else vectors)
+        (curved,) = pull([self._slope], [self._leaf], [forward])
+        return pull([self._outputs], self._weights, [curved])
 
 
 GRAPHS: dict[str, type[HessianGraph] | type[GaussNewtonGraph]] = {"hessian": HessianGraph, "ggn": GaussNewtonGraph}
 
 
-def _pull(outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> list[Tensor]:
+def pull(outputs: Sequence[Tensor], inputs: Sequence[Tensor], vectors: Sequence[Tensor]) -> list[Tensor]:
     """One backward pass that leaves the graph as it is; outputs that depend on nothing add nothing."""
     live = [(output, v) for output, v in zip(outputs, vectors, strict=True) if output.requires_grad]
     if not live:

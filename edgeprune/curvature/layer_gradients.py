@@ -115,7 +115,7 @@ def channel_norms(layer: SimpleLayer, x: Tensor, gradients: Sequence[Tensor]) ->
     ways to the same numbers, by what they cost: `D U'` by patches; the same as one grouped convolution; or without the
     gradient itself from `U' U` `[P, P]` (Li et al. 2022, arXiv 2110.05679, section 4), where positions are few.
     """
-    x, pictures = _as_pictures(layer, x), [_as_pictures(layer, g) for g in gradients]
+    x, pictures = as_pictures(layer, x), [as_pictures(layer, g) for g in gradients]
     rounds, (images, out), geometry = len(pictures), pictures[0].shape[:2], layer.geometry
     places = pictures[0].shape[2:].numel()
     patch = x.shape[1] // geometry.groups * geometry.kernel[0] * geometry.kernel[1]
@@ -143,7 +143,7 @@ def image_gradients(layer: SimpleLayer, x: Tensor, gradients: Tensor, shape: tor
 
     `x`: what the layer reads, `[n, ...]`; `gradients`: of what it puts out, `[n, ...]`.
     """
-    x, picture, geometry = _as_pictures(layer, x), _as_pictures(layer, gradients), layer.geometry
+    x, picture, geometry = as_pictures(layer, x), as_pictures(layer, gradients), layer.geometry
     held = max(shape.numel(), geometry.groups * shape[1:].numel() * picture.shape[2:].numel())
     for part in range(0, len(x), max(1, AT_ONCE // held)):
         piece = slice(part, part + max(1, AT_ONCE // held))
@@ -156,7 +156,7 @@ def wide(tensor: Tensor) -> Tensor:
     return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
 
 
-def _as_pictures(layer: SimpleLayer, tensor: Tensor) -> Tensor:
+def as_pictures(layer: SimpleLayer, tensor: Tensor) -> Tensor:
     """`[n, C, H, W]`: positions of a linear layer are a picture of height 1."""
     if layer.linear:
         tensor = tensor.reshape(len(tensor), -1, tensor.shape[-1]).transpose(1, 2)
@@ -165,7 +165,7 @@ def _as_pictures(layer: SimpleLayer, tensor: Tensor) -> Tensor:
 
 def unfolded(layer: SimpleLayer, x: Tensor) -> Tensor:
     """The patches that a layer's kernel covers, `[n, groups, K, P]`."""
-    return _unfolded(layer.geometry, _as_pictures(layer, x))
+    return _unfolded(layer.geometry, as_pictures(layer, x))
 
 
 def _unfolded(geometry: Geometry, x: Tensor) -> Tensor:

@@ -1,0 +1,175 @@
+"""The walk over a network's layers in the order of its graph, each rebuilt on inputs from the network as it is so far.
+
+BatchNorm is folded into the layer before it for the time of the walk: a layer's output is then what the BatchNorm puts
+out, at the scale at which the network goes on with it, and no pass is spent on BatchNorm.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+
+from edgeprune.curvature.layer_gradients import SimpleLayer, simple_layers
+from edgeprune.model.attributes import attribute
+from edgeprune.model.device import device_of
+from edgeprune.model.fold import fold_with_factors
+from edgeprune.model.operators import arguments
+from edgeprune.model.shapes import node_shapes
+from edgeprune.model.traced import Traced
+from edgeprune.reconstruction.front import Front
+from edgeprune.reconstruction.part import Part, part
+from edgeprune.reconstruction.store import Store
+from edgeprune.reconstruction.window import Batch, Pick, Window, reads, window
+
+WHOLE: Pick = lambda _, value: value  # noqa: E731
+
+
+@dataclass(frozen=True)
+class Walking:
+    """How a walk goes.
+
+    `own_target`: wanted are the dense network's own values, instead of what the dense layers make of the pruned
+    network's inputs (the paper's code). `batch_size`: images at a time. `memory_mb`: megabytes (1e6 bytes) of
+    activations that are kept in memory; what is more lies on disk.
+    """
+
+    own_target: bool = True
+    batch_size: int = 256
+    memory_mb: float = 4000.0
+
+
+class Cascade:
+    """A student and its teacher, both with BatchNorm folded, and the images' way through them.
+
+    Args:
+        student: the network to be rebuilt, in eval mode; only `write_back` changes it.
+        teacher: the dense network. It may be another graph whose nodes have the student's names (`pick`).
+        x: calibration images `[n, ...]`.
+        walking: how.
+        pick: what of the teacher's values the student has.
+    """
+
+    def __init__(
+        self, student: Traced, teacher: Traced, x: Tensor, walking: Walking | None = None, pick: Pick = WHOLE
+    ) -> None:
+        walking = walking or Walking()
+        self._student, self.pick = student, pick
+        self.device = device_of(student)
+        self.folded, self._factors, _ = fold_with_factors(student)
+        self._dense, _, _ = fold_with_factors(teacher)
+        for twin in (self.folded, self._dense):
+            for parameter in twin.module.parameters():
+                parameter.requires_grad_(False)
+        self._store = Store(walking.memory_mb)
+        batches = x.tensor_split(max(1, -(-len(x) // walking.batch_size)))
+        self.front = Front("student", self.folded.module, batches, self._store, self.device)
+        self.other = self.front
+        if walking.own_target:
+            self.other = Front("teacher", self._dense.module, batches, self._store, self.device)
+        self._shapes = node_shapes(self.folded)
+
+    def places(self, weights: Sequence[str]) -> Iterator[Place]:
+        """Stop at each of the named weights, in the order of the graph; the caller sets it before going on."""
+        wanted, seen = set(weights), set[str]()
+        for node in list(self.folded.module.graph.nodes):
+            for name in _read_by(node):
+                if name not in wanted or name in seen:
+                    continue
+                seen.add(name)
+                self.front.advance(node)
+                if self.other is not self.front:
+                    self.other.advance(next(n for n in self.other.after() if n.name == node.name))
+                simple = simple_layers(self.folded, self._shapes, [name])
+                yield Place(self, node, name, simple[0] if simple else None)
+
+    def set(self, name: str, value: Tensor) -> None:
+        """Give the folded student a tensor."""
+        attribute(self.folded.module, name).copy_(value)
+
+    @property
+    def spilled(self) -> int:
+        """Bytes of activations that went to disk."""
+        return self._store.spilled
+
+    def close(self) -> None:
+        self._store.close()
+
+    def write_back(self, names: Sequence[str]) -> None:
+        """Give the student the folded weights and biases of these names, BatchNorm divided out again.
+
+        An output channel that its BatchNorm multiplies with zero keeps the weights it has.
+        """
+        own = dict(self._student.module.named_parameters())
+        for name in names:
+            value = attribute(self.folded.module, name)
+            factor = self._factors.get(name)
+            if factor is None:
+                own[name].data.copy_(value)
+                continue
+            shaped = factor.to(value.device).view(-1, *[1] * (value.dim() - 1))
+            found = torch.where(shaped == 0, own[name].data.double(), value.double() / shaped)
+            own[name].data.copy_(found)
+
+    def teacher_module(self) -> fx.GraphModule:
+        return self._dense.module
+
+
+@dataclass(frozen=True)
+class Place:
+    """A layer at hand. `simple`: how it reads, where formulas know it."""
+
+    cascade: Cascade
+    node: fx.Node
+    weight: str
+    simple: SimpleLayer | None
+
+    @property
+    def value(self) -> Tensor:
+        """The weight as it is."""
+        return attribute(self.cascade.folded.module, self.weight)
+
+    @property
+    def bias(self) -> str | None:
+        """The name of the layer's own bias."""
+        found = arguments(self.node).get("bias")
+        return str(found.target) if isinstance(found, fx.Node) and found.op == "get_attr" else None
+
+    @property
+    def batches(self) -> int:
+        return self.cascade.front.batches
+
+    def inputs(self, number: int) -> Tensor:
+        """What the layer reads of a batch, in the student."""
+        found: Tensor = self.cascade.front.read(number)[arguments(self.node)["input"].name]
+        return found
+
+    def outputs(self) -> Callable[[int], Tensor]:
+        """From a batch's number to what the layer should put out."""
+        node = next(n for n in self.cascade.other.after() if n.name == self.node.name)
+        alone = part(self.cascade.teacher_module(), [node], [node])
+
+        def read(number: int) -> Tensor:
+            values = self.cascade.other.read(number)
+            with torch.no_grad():
+                (found,) = alone((), [values[name] for name in alone.inputs])
+            return self.cascade.pick(node.name, found)
+
+        return read
+
+    def window(self, names: Sequence[str], steps: int | None) -> Window:
+        """The operations ahead of the layer; `names`: of the tensors that move."""
+        at = self.cascade
+        return window(at.folded.module, at.teacher_module(), at.front, at.other, names, steps)
+
+    def batch(self, ahead: Window, number: int) -> Batch:
+        """The loss on one batch."""
+        at = self.cascade
+        return Batch(ahead, at.front.read(number), ahead.wanted(at.other.read(number), at.pick))
+
+
+def _read_by(node: fx.Node) -> list[str]:
+    return [str(source.target) for source in node.all_input_nodes if source.op == "get_attr"]

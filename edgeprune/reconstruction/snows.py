@@ -1,0 +1,167 @@
+"""SNOWS: pruned layers rebuilt by Newton's method on what lies K operations ahead (Lucas and Mazumder 2025, 2411.18376).
+
+Layer by layer, the kept weights are moved to where the following operations put out what the dense network does. No
+labels, no training. Ours differs from the released code in that products are exact for layers of any size, that the
+real graph is run (a transformer's class token and position table are there), that a step is judged on the batch it was
+made for, and that of the layer as masked, as solved by least squares and as moved by Newton's method the one is taken
+that is best on images held back.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from edgeprune.model.attributes import attribute
+from edgeprune.model.traced import Traced
+from edgeprune.progress import Tick, silent
+from edgeprune.reconstruction.cascade import WHOLE, Cascade, Place, Walking
+from edgeprune.reconstruction.least_squares import Summing, solve_rows
+from edgeprune.reconstruction.newton import Kept, Newton, Settings, Step
+from edgeprune.reconstruction.window import Pick, Window
+
+
+@dataclass(frozen=True)
+class Snows:
+    """`steps`: K, operations ahead; None: to the end. `warm`: start from least squares. `biases`: move them too.
+
+    `passes`: over the batches, one step on each. `slow`: relative progress of a step below which, three times in a
+    row, the layer is done.
+    """
+
+    steps: int | None = None
+    warm: bool = True
+    biases: bool = False
+    passes: int = 1
+    slow: float = 0.005
+    newton: Settings = field(default_factory=Settings)
+    walking: Walking = field(default_factory=Walking)
+
+
+@dataclass(frozen=True)
+class Rebuilt:
+    """What became of a layer: K-step losses on the images held back, as masked, solved and moved; None: not tried."""
+
+    weight: str
+    operations: int
+    masked: float
+    solved: float | None
+    moved: float | None
+    taken: str
+    steps: list[dict[str, Any]]
+    seconds: float
+
+
+def snows(
+    student: Traced,
+    teacher: Traced,
+    masks: Mapping[str, Tensor],
+    x: Tensor,
+    asked: Snows | None = None,
+    tick: Tick = silent,
+    state: Path | None = None,
+    pick: Pick = WHOLE,
+) -> list[Rebuilt]:
+    """Rebuild a student's layers, in place.
+
+    Args:
+        student: a copy of the teacher, or of another graph with its node names (`pick`).
+        teacher: the dense network.
+        masks: weight name -> bool, True where it stays; every other weight becomes zero.
+        x: calibration images `[n, ...]`.
+        asked: how.
+        tick: told of the layers.
+        state: a file for what is done, from which a killed call goes on.
+        pick: what of the teacher's values the student has.
+    """
+    asked = asked or Snows()
+    cascade = Cascade(student, teacher, x, asked.walking, pick)
+    try:
+        done: list[Rebuilt] = []
+        names: list[str] = []
+        for place in cascade.places([*masks]):
+            tick("rebuilding layers", len(done), len(masks))
+            found, log = rebuild(place, masks[place.weight].to(cascade.device), asked)
+            for name, value in found.items():
+                cascade.set(name, value)
+            names += [*found]
+            done.append(log)
+        tick("rebuilding layers", len(done), len(masks))
+        cascade.write_back(names)
+        return done
+    finally:
+        cascade.close()
+
+
+def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor], Rebuilt]:
+    """The best tensors of one layer under its mask, and how they were found."""
+    begin = time.perf_counter()
+    names = [place.weight, *([place.bias] if asked.biases and place.bias else [])]
+    masked = [place.value * mask, *[attribute(place.cascade.folded.module, name).clone() for name in names[1:]]]
+    ahead = place.window(names, asked.steps)
+    held_back = place.batch(ahead, place.batches - 1)
+    tried = {"masked": masked}
+    if asked.warm and place.simple is not None:
+        tried["solved"] = _solved(place, mask, masked)
+    losses = {name: held_back.loss(tensors) for name, tensors in tried.items()}
+    start = min(losses, key=losses.__getitem__)
+    steps: list[Step] = []
+    if asked.steps != 0 or place.simple is None or not asked.warm:
+        tried["moved"], steps = _moved(place, ahead, mask, tried[start], asked)
+        losses["moved"] = held_back.loss(tried["moved"])
+    taken = min(losses, key=losses.__getitem__)
+    log = Rebuilt(
+        place.weight,
+        len(ahead.matched),
+        losses["masked"],
+        losses.get("solved"),
+        losses.get("moved"),
+        taken,
+        [asdict(step) | {"why": step.why.name} for step in steps],
+        round(time.perf_counter() - begin, 3),
+    )
+    return dict(zip(names, tried[taken], strict=True)), log
+
+
+def _solved(place: Place, mask: Tensor, masked: Sequence[Tensor]) -> list[Tensor]:
+    """Least squares on the layer's own output, over all batches."""
+    assert place.simple is not None
+    moves_bias = len(masked) > 1
+    summing, wanted = Summing(place.simple, moves_bias), place.outputs()
+    fixed = None
+    if not moves_bias and place.bias is not None:
+        fixed = attribute(place.cascade.folded.module, place.bias)
+    for number in range(place.batches):
+        target = wanted(number)
+        if fixed is not None:
+            target = target - fixed.view(-1, *[1] * (0 if place.simple.linear else target.dim() - 2))
+        summing.add(place.inputs(number), target)
+    kept = mask.flatten(1)
+    if moves_bias:
+        kept = torch.cat([kept, kept.new_ones(len(kept), 1)], 1)
+    rows = solve_rows(summing.moments(), kept).to(masked[0])
+    found = [rows[:, : mask[0].numel()].view(mask.shape)]
+    return [*found, rows[:, -1].clone()] if moves_bias else found
+
+
+def _moved(
+    place: Place, ahead: Window, mask: Tensor, tensors: Sequence[Tensor], asked: Snows
+) -> tuple[list[Tensor], list[Step]]:
+    """Newton steps over the batches, all but the one held back where there are more."""
+    kept = Kept([mask, *[torch.ones_like(tensor, dtype=torch.bool) for tensor in tensors[1:]]])
+    newton = Newton(kept, asked.newton)
+    found, steps, slow = [*tensors], list[Step](), 0
+    for _ in range(asked.passes):
+        for number in range(max(1, place.batches - 1)):
+            found, step = newton.step(place.batch(ahead, number), found)
+            steps.append(step)
+            slow = slow + 1 if step.after >= (1 - asked.slow) * step.before else 0
+            if slow == 3:
+                return found, steps
+    return found, steps

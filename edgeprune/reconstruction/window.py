@@ -1,0 +1,127 @@
+"""What SNOWS minimises for one layer: the K-step loss, `sum_k mean (student's k-th operation - teacher's)^2`.
+
+The operations ahead of the layer (`ahead`) and all that they need of what comes after the layer's place form a part of
+the student's graph, whose arguments are the layer's weight (and bias) and the values that have been computed before
+it. The teacher's part gives the wanted values.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from edgeprune.curvature.convolution import make_twice_differentiable
+from edgeprune.curvature.hvp import pull
+from edgeprune.reconstruction.ahead import operations_ahead
+from edgeprune.reconstruction.front import Front
+from edgeprune.reconstruction.part import Part, needed, part
+
+Pick = Callable[[str, Tensor], Tensor]
+"""From a node's name and the teacher's value there to what of it the student has."""
+
+
+@dataclass(frozen=True)
+class Window:
+    """A layer and what is ahead of it. `matched`: names of the operations, the layer first.
+
+    `student(tensors, values)` takes the layer's own weight and bias as its given arguments; `teacher((), values)`.
+    """
+
+    layer: str
+    names: tuple[str, ...]
+    matched: tuple[str, ...]
+    student: Part
+    teacher: Part
+
+    def wanted(self, values: dict[str, Any], pick: Pick) -> list[Tensor]:
+        """The teacher's values, as the student has them."""
+        with torch.no_grad():
+            found = self.teacher((), [values[name] for name in self.teacher.inputs])
+        return [pick(name, value) for name, value in zip(self.matched, found, strict=True)]
+
+
+def window(
+    student: fx.GraphModule, teacher: fx.GraphModule, front: Front, other: Front, names: Sequence[str], steps: int | None
+) -> Window:
+    """Look ahead from the layer before which both fronts stand.
+
+    Args:
+        student: the network that is pruned.
+        teacher: the dense one; where it is another graph, its nodes have the student's names.
+        front: the student's.
+        other: the teacher's.
+        names: the layer's weight, and its bias where that moves too.
+        steps: K; None: to the end of the network.
+    """
+    readers = [node for node in student.graph.nodes if reads(node, names[0])]
+    ahead = operations_ahead(student.graph, readers, steps)
+    there = {node.name: node for node in other.after()}
+    nodes = [node for node in ahead if node.name in there]
+    own = part(student, needed(nodes, front.after()), nodes, names)
+    make_twice_differentiable(own.module)
+    targets = [there[node.name] for node in nodes]
+    return Window(
+        readers[0].name,
+        tuple(names),
+        tuple(node.name for node in nodes),
+        own,
+        part(teacher, needed(targets, other.after()), targets),
+    )
+
+
+def reads(node: fx.Node, name: str) -> bool:
+    """Whether a node reads a parameter."""
+    return any(source.op == "get_attr" and str(source.target) == name for source in node.all_input_nodes)
+
+
+class Batch:
+    """The K-step loss on one batch, as a function of the layer's tensors."""
+
+    def __init__(self, ahead: Window, values: dict[str, Any], wanted: Sequence[Tensor]) -> None:
+        self._part, self._wanted = ahead.student, list(wanted)
+        self._values = [values[name] for name in ahead.student.inputs]
+
+    def loss(self, tensors: Sequence[Tensor]) -> float:
+        with torch.no_grad():
+            return float(self._squares(self._run(tensors)))
+
+    def at(self, tensors: Sequence[Tensor], kind: str) -> Point:
+        """The loss around some tensors, with gradient and products; `kind`: `ggn` or `hessian`."""
+        moving = [tensor.detach().clone().requires_grad_() for tensor in tensors]
+        with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
+            outputs = self._run(moving)
+            total = self._squares(outputs)
+            if kind == "hessian":
+                slopes = torch.autograd.grad(total, moving, create_graph=True, materialize_grads=True)
+                return Point(float(total), [s.detach() for s in slopes], lambda v: pull(slopes, moving, v))
+            seeds = [torch.zeros_like(output, requires_grad=True) for output in outputs]
+            pulled = torch.autograd.grad(outputs, moving, grad_outputs=seeds, create_graph=True, materialize_grads=True)
+        errors = [2 / y.numel() * (y.detach() - t) for y, t in zip(outputs, self._wanted, strict=True)]
+
+        def product(vectors: Sequence[Tensor]) -> list[Tensor]:
+            moved = pull(pulled, seeds, vectors)
+            return pull(outputs, moving, [2 / m.numel() * m for m in moved])
+
+        return Point(float(total), pull(outputs, moving, errors), product)
+
+    def _run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        return [*self._part(tensors, self._values)]
+
+    def _squares(self, outputs: Sequence[Tensor]) -> Tensor:
+        """`[]`, the sum over operations of the mean over all elements."""
+        losses = [(y - t).square().mean() for y, t in zip(outputs, self._wanted, strict=True)]
+        return torch.stack(losses).sum()
+
+
+@dataclass(frozen=True)
+class Point:
+    """A loss, its gradient, and products with its Hessian or Gauss-Newton matrix, in the shapes of the tensors."""
+
+    loss: float
+    gradient: list[Tensor]
+    product: Callable[[Sequence[Tensor]], list[Tensor]]
