@@ -38,7 +38,8 @@ from edgeprune.pruning.budget import choose
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.methods import METHODS
 from edgeprune.pruning.plan import prunable
-from edgeprune.spec.recipe import Budget, Curving, Source, Training
+from edgeprune.spec.methods import Curving
+from edgeprune.spec.recipe import Budget, Source, Training
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 

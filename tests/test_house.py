@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "curvature": MODEL | {"curvature"},
     "pruning": MODEL | {"curvature", "pruning"},
     "compact": MODEL | {"curvature", "pruning", "compact"},
+    "reconstruction": MODEL | {"curvature", "pruning", "compact", "reconstruction"},
     "train": MODEL | {"train"},
     "quantization": MODEL | {"quantization"},
     "exporting": MODEL | {"exporting"},
@@ -30,7 +31,10 @@ MAY_IMPORT = {
     "measure": WORDS | {"engine", "measure"},
     "report": WORDS | {"report"},
 }
-HOST = {"model", "curvature", "pruning", "compact", "train", "quantization", "exporting", "pipeline", "api"}
+HOST = {
+    "model", "curvature", "pruning", "compact", "reconstruction", "train", "quantization", "exporting", "pipeline",
+    "api",
+}  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
 MAY_USE = {"torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"}}

@@ -8,7 +8,7 @@ from copy import deepcopy
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from torch import Tensor, nn
 
@@ -35,16 +35,11 @@ from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.masks import Share
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
+from edgeprune.reconstruction.channels import snows_on_channels
+from edgeprune.reconstruction.snows import Snows, snows
+from edgeprune.spec.methods import METHOD_NAMES, MaskSource, MethodName
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import (
-    METHOD_NAMES,
-    AttentionCut,
-    Coupling,
-    LayerRule,
-    MethodName,
-    TraceFloor,
-    check_implants,
-)
+from edgeprune.spec.recipe import AttentionCut, Coupling, LayerRule, TraceFloor, check_implants
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
 from edgeprune.spec.target import load_target
@@ -70,6 +65,9 @@ def prune(
     exact: bool = False,
     layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
+    compensate: Literal["none", "snows"] = "none",
+    mask_by: MaskSource = "magnitude",
+    lookahead: int | None = None,
     curvature: Curvature | None = None,
     trace_floor: TraceFloor = "zero",
     target: str | None = None,
@@ -92,7 +90,7 @@ def prune(
         memory_mb: megabytes of activations alive at once, at batch 1.
         latency_ms: milliseconds per image on `target`, by a profile of it or a roofline of its facts.
         latency_profile: what `edgeprune profile` wrote of the whole network; None: a shipped one that fits.
-        method: `magnitude`, or `hap`, which needs `data`.
+        method: `magnitude`; `hap`, which needs `data`; or `snows`: as magnitude, then `compensate`.
         pattern: `channel`, or a mask pattern: `2:4` or another N:M, `1x4` or another 1xN, `unstructured`. Masked
             weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
@@ -100,7 +98,10 @@ def prune(
         coupling: channels that meet in a sum go together, or (`union`) each layer is cut alone.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
-        data: for `hap`: images `[n, ...]` as the network takes them, and labels `[n]`.
+        data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` alone reads.
+        compensate: `snows` rebuilds the layers of what was cut, on the images of `data`.
+        mask_by: how `snows` chooses weights under a mask pattern: `magnitude`, `wanda` or `obs`.
+        lookahead: how many operations ahead of a layer `snows` matches; None: to the end.
         curvature: what `estimate_curvature` found of this network, instead of estimating it again.
         trace_floor: what `hap` makes of a negative trace: `zero`, or itself with `none`.
         target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
@@ -118,6 +119,13 @@ def prune(
     Raises:
         EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
     """
+    if compensate not in ("none", "snows") or mask_by not in get_args(MaskSource):
+        raise EdgepruneError(
+            f"compensate={compensate!r}, mask_by={mask_by!r}: known are 'none' and 'snows', and "
+            f"{', '.join(get_args(MaskSource))}."
+        )
+    if implant_ratio and (method == "snows" or compensate == "snows"):
+        raise EdgepruneError("implants are trained from zero, which snows cannot rebuild. Leave one of them out.")
     check_choices(attention, precision, multiple, max_layer_sparsity, probes, coupling)
     if method not in METHOD_NAMES:
         raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
@@ -143,11 +151,17 @@ def prune(
     matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
     for rule in set(keep) - set(matching):
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
+    rebuilds = method == "snows" or compensate == "snows"
+    if rebuilds and data is None:
+        raise EdgepruneError("snows rebuilds layers on images. Give data=(images, labels); the labels are not read.")
     if zeros is not None:
-        scoring = Scoring(method, data, Probing(probes, seed=seed), known)
-        traced = Traced(deepcopy(traced.module), traced.input_shape)  # the caller's weights stay
-        masks = mask(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
-        return Network.of(traced, pattern, masks.kept)
+        scoring = Scoring(mask_by if method == "snows" else method, data, Probing(probes, seed=seed), known)
+        twin = Traced(deepcopy(traced.module), traced.input_shape)  # the caller's weights stay
+        masks = mask(twin, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
+        if data is not None and rebuilds:
+            twin = Traced(deepcopy(traced.module), traced.input_shape)
+            snows(twin, traced, masks.kept, data[0], Snows(steps=lookahead))
+        return Network.of(twin, pattern, masks.kept)
     ground = prunable(traced, matching, rules, attention, exact, coupling)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     found = known
@@ -166,6 +180,9 @@ def prune(
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
+    if data is not None and rebuilds:
+        rebuilt, _ = snows_on_channels(traced, ground.found, done.cuts.units, data[0], Snows(steps=lookahead))
+        return Network.of(rebuilt)
     return Network.of(done.traced)
 
 

@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 import typer
 
-_SOURCE, _BUDGET, _TRAINING, _CURVATURE = "Network and images", "What to reach", "Training", "Curvature"
+_SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
+_CURVATURE, _REBUILDING = "Curvature", "Rebuilding layers (SNOWS)"
 
 
 def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -58,7 +59,7 @@ TargetName = Annotated[
         metavar="NAME",
     ),
 ]
-Method = Annotated[str | None, _option("hap or magnitude. [default: hap]", _BUDGET, "--method")]
+Method = Annotated[str | None, _option("hap, magnitude or snows. [default: hap]", _BUDGET, "--method")]
 PatternName = Annotated[
     str | None,
     _option("channel, 2:4 (any N:M), 1x4 (any 1xN), unstructured. [default: channel]", _BUDGET, "--pattern"),
@@ -144,6 +145,33 @@ Spectrum = Annotated[bool, _option("Also the density of eigenvalues, for the rep
 CurvatureFile = Annotated[
     Path | None, _option("What `edgeprune curvature` wrote, instead.", _CURVATURE, "--curvature", metavar="FILE")
 ]
+Compensate = Annotated[
+    str | None,
+    _option(
+        "Rebuild the layers that another method cut. [default: none; --method snows does]",
+        _REBUILDING,
+        "--compensate",
+        metavar="none|snows",
+    ),
+]
+Mask = Annotated[
+    str | None,
+    _option(
+        "How --method snows chooses weights. [default: magnitude]",
+        _REBUILDING,
+        "--mask",
+        metavar="magnitude|wanda|obs",
+    ),
+]
+Lookahead = Annotated[
+    str | None,
+    _option(
+        "Operations ahead that are matched: 0 the layer's own, or more. [default: end]",
+        _REBUILDING,
+        "--lookahead",
+        metavar="K|end",
+    ),
+]
 Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
 Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
 RecipeFile = Annotated[
@@ -192,6 +220,9 @@ def _options(
     half: Half = False,
     spectrum: Spectrum = False,
     curvature: CurvatureFile = None,
+    compensate: Compensate = None,
+    mask: Mask = None,
+    lookahead: Lookahead = None,
     seed: Seed = None,
     device: Device = None,
     recipe: RecipeFile = None,

@@ -47,7 +47,7 @@ def curvature(
     show.quiet()
     from edgeprune.cli.bar import bar
     from edgeprune.pipeline.options import recipe_from
-    from edgeprune.spec.recipe import Curving
+    from edgeprune.spec.methods import Curving
     from edgeprune.spec.strict import parse
 
     given: dict[str, Any] = {

@@ -47,3 +47,28 @@ def input_second_moments(traced: Traced, weights: Sequence[str], x: Tensor, batc
             total[layer.weight] = total.get(layer.weight, torch.zeros_like(moment)) + moment
             count[layer.weight] += patches.shape[0] * patches.shape[3]
     return {name: moment / count[name] for name, moment in total.items()}
+
+
+DAMPING = 0.01
+"""Of the mean diagonal, which keeps the moments of few images invertible (as Frantar and Alistarh's code)."""
+
+
+def solved_moments(traced: Traced, weights: Sequence[str], x: Tensor, batch_size: int) -> dict[str, Tensor]:
+    """`1 / [A^-1]_ii` of the input moments A: the moment of an input that the others do not make up for.
+
+    Returns:
+        weight name -> a tensor that broadcasts against the weight, float64.
+
+    Raises:
+        EdgepruneError: a weight is no convolution's or linear layer's own.
+    """
+    found = {}
+    for name, moments in input_second_moments(traced, weights, x, batch_size).items():
+        shape = traced.module.get_parameter(name).shape
+        diagonal = moments.diagonal(dim1=1, dim2=2)
+        # An input that is always zero has nothing to lose, whatever its weight.
+        added = DAMPING * diagonal.mean(1, keepdim=True) + (diagonal == 0).double()
+        inverse = torch.linalg.inv(moments + torch.diag_embed(added)).diagonal(dim1=1, dim2=2)
+        rows = torch.where(diagonal == 0, 0.0, 1 / inverse)
+        found[name] = rows.repeat_interleave(shape[0] // len(rows), 0).view(shape)
+    return found

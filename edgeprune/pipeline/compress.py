@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size
-from edgeprune.pipeline import curving, deliver, masking, steps
+from edgeprune.pipeline import curving, deliver, masking, rebuilding, steps
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.ground import check_source
 from edgeprune.pipeline.search import search
@@ -84,11 +84,12 @@ def _pruned(work: Work) -> _Pruned:
     if budget.max_drop is not None:
         tried, budget, found = search(work, dense, scored, budget.max_drop)
     cut = steps.prune(work, dense, scored, budget)
-    tuned = steps.finetune(work, dense, cut)
+    rebuilt = rebuilding.rebuild(work, dense, cut)
+    tuned = steps.finetune(work, dense, rebuilt)
     return _Pruned(
-        _unique([dense, *([scored] if scored else []), *tried, cut, tuned]),
+        _unique([dense, *([scored] if scored else []), *tried, cut, rebuilt, tuned]),
         dense,
-        cut,
+        rebuilt,
         tuned,
         found,
         curving.read_spectrum(scored),
@@ -100,8 +101,10 @@ def _masked(work: Work, dense: Stage) -> _Pruned:
         work.tell(narrow)
     scored = masking.curvature(work, dense)
     cut = masking.prune(work, dense, scored)
-    tuned = steps.finetune(work, dense, cut)
-    return _Pruned(_unique([dense, *([scored] if scored else []), cut, tuned]), dense, cut, tuned, None, None)
+    rebuilt = rebuilding.rebuild(work, dense, cut)
+    tuned = steps.finetune(work, dense, rebuilt)
+    stages = _unique([dense, *([scored] if scored else []), cut, rebuilt, tuned])
+    return _Pruned(stages, dense, rebuilt, tuned, None, None)
 
 
 def _quantized(work: Work) -> tuple[_Pruned, Stage]:

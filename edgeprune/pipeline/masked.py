@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from edgeprune.curvature.curvature import Curvature
+from edgeprune.curvature.gram import solved_moments
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.curvature.weights import WeightCurvature, input_moments
@@ -15,9 +16,8 @@ from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick, silent
 from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks
-from edgeprune.pruning.methods import NEEDS_CURVATURE
+from edgeprune.spec.methods import ScoreName
 from edgeprune.spec.pattern import Pattern
-from edgeprune.spec.recipe import MethodName
 from edgeprune.spec.target import Target
 
 
@@ -25,7 +25,7 @@ from edgeprune.spec.target import Target
 class Scoring:
     """How weights are scored; `data` is for methods that need curvature."""
 
-    method: MethodName
+    scores: ScoreName
     data: tuple[Tensor, Tensor] | None
     probing: Probing
     known: Curvature | None = None
@@ -42,19 +42,23 @@ def mask(
     """
     found = eligible(traced, pattern, target, keep)
     curvature = None
-    if scoring.method in NEEDS_CURVATURE:
+    if scoring.scores in LOOKS_AT_IMAGES:
         if scoring.data is None:
-            raise EdgepruneError(f"{scoring.method} needs labelled images. Give data=(images, labels).")
+            raise EdgepruneError(f"{scoring.scores} needs labelled images. Give data=(images, labels).")
         curvature = weight_curvature(
-            traced, found.weights, pattern, *scoring.data, scoring.probing, silent, scoring.known
+            traced, scoring.scores, found.weights, pattern, *scoring.data, scoring.probing, silent, scoring.known
         )
-    masks = choose_masks(traced.module, found, pattern, scoring.method, curvature, share)
+    masks = choose_masks(traced.module, found, pattern, scoring.scores, curvature, share)
     apply_masks(traced.module, masks.kept)
     return masks
 
 
+LOOKS_AT_IMAGES: frozenset[ScoreName] = frozenset({"hap", "wanda", "obs"})
+
+
 def weight_curvature(
     traced: Traced,
+    scores: ScoreName,
     weights: tuple[str, ...],
     pattern: Pattern,
     x: Tensor,
@@ -63,9 +67,11 @@ def weight_curvature(
     tick: Tick,
     known: Curvature | None = None,
 ) -> WeightCurvature:
-    """What `hap` needs for a pattern: within N:M the layer's trace cancels, and is not estimated."""
+    """What some scores need for a pattern. Of `hap` within N:M the layer's trace cancels, and is not estimated."""
+    if scores == "obs":
+        return WeightCurvature(solved_moments(traced, weights, x, probing.batch_size), None)
     inputs = input_moments(traced, weights, x, probing.batch_size)
-    if pattern.kind == "n:m":
+    if scores == "wanda" or pattern.kind == "n:m":
         return WeightCurvature(inputs, None)
     if known is None:
         known = channel_traces(traced, dict.fromkeys(weights, 0), x, y, probing, tick)

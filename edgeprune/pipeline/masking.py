@@ -17,11 +17,10 @@ from edgeprune.model.traced import Traced, save
 from edgeprune.pipeline.curving import from_file, probing
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.held import MASKS
-from edgeprune.pipeline.masked import weight_curvature
+from edgeprune.pipeline.masked import LOOKS_AT_IMAGES, weight_curvature
 from edgeprune.pipeline.steps import NETWORK, TRACES, Work, network
 from edgeprune.pruning.eligible import Eligible, eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks, save_masks
-from edgeprune.pruning.methods import NEEDS_CURVATURE
 from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.target import Target
@@ -45,7 +44,7 @@ def too_narrow(work: Work, dense: Stage) -> str | None:
 def curvature(work: Work, before: Stage) -> Stage | None:
     """What a weight's removal is predicted to cost, for methods that score by curvature."""
     recipe = work.recipe
-    if recipe.method not in NEEDS_CURVATURE:
+    if recipe.scores not in LOOKS_AT_IMAGES:
         return None
     file = recipe.curvature.file
 
@@ -56,12 +55,12 @@ def curvature(work: Work, before: Stage) -> Stage | None:
         known = None
         if file is not None:
             known = from_file(Path(file), traced, work.data, dict.fromkeys(weights, 0))
-        found = weight_curvature(traced, weights, pattern, x, y, probing(recipe), work.tick, known)
+        found = weight_curvature(traced, recipe.scores, weights, pattern, x, y, probing(recipe), work.tick, known)
         (folder / INPUTS).write_bytes(to_bytes({name: value.contiguous() for name, value in found.inputs.items()}))
         if found.traces is not None:
             save_curvature(found.traces, folder / TRACES)
 
-    settings = [recipe.curvature.model_dump(mode="json"), recipe.seed, *_deciding(work)]
+    settings = [recipe.scores, recipe.curvature.model_dump(mode="json"), recipe.seed, *_deciding(work)]
     return work.run.stage("curvature", settings, [before], make)
 
 
@@ -81,7 +80,7 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         found = _scored(scored)
         work.tick("masking", 0, 1)
         pattern = parse_pattern(recipe.pattern)
-        masks = choose_masks(traced.module, _eligible(work, traced), pattern, recipe.method, found, _share(recipe))
+        masks = choose_masks(traced.module, _eligible(work, traced), pattern, recipe.scores, found, _share(recipe))
         apply_masks(traced.module, masks.kept)
         work.tick("masking", 1, 1)
         traces = found.traces if found else None
@@ -89,7 +88,7 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         save_masks(masks, folder / MASKS)
         (folder / "cuts.json").write_text(json.dumps(_report(masks, traces), indent=2), encoding="utf-8")
 
-    settings = [recipe.method, recipe.budget.sparsity, recipe.max_layer_sparsity, *_deciding(work)]
+    settings = [recipe.scores, recipe.budget.sparsity, recipe.max_layer_sparsity, *_deciding(work)]
     return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
 
 

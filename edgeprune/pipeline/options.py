@@ -9,16 +9,8 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.recipe import (
-    LIMIT_NAMES,
-    METHOD_NAMES,
-    SHARES,
-    AttentionCut,
-    Budget,
-    Coupling,
-    Recipe,
-    check_coupling,
-)
+from edgeprune.spec.methods import METHOD_NAMES, MaskSource
+from edgeprune.spec.recipe import LIMIT_NAMES, SHARES, AttentionCut, Budget, Coupling, Recipe, check_coupling
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
@@ -28,7 +20,8 @@ OPTIONS = frozenset((
     "target", "method", "pattern", "keep", "attention", "coupling", "implant", "exact", "fp32", "latency_profile",
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
-    "probes", "matrix", "half", "spectrum", "curvature", "seed", "device", "recipe",
+    "probes", "matrix", "half", "spectrum", "curvature",
+    "compensate", "mask", "lookahead", "seed", "device", "recipe",
 ))  # fmt: skip
 
 EXAMPLE: dict[str, Any] = {
@@ -46,7 +39,13 @@ EXAMPLE: dict[str, Any] = {
 """The built-in example's own settings; every option may change them."""
 
 
-CHOICES = {"attention": get_args(AttentionCut), "coupling": get_args(Coupling), "matrix": ("hessian", "ggn")}
+CHOICES = {
+    "attention": get_args(AttentionCut),
+    "coupling": get_args(Coupling),
+    "matrix": ("hessian", "ggn"),
+    "compensate": ("none", "snows"),
+    "mask": get_args(MaskSource),
+}
 QAT_EPOCHS = 2
 """Epochs in INT8 for each of fine-tuning, where they are not given: what the cut cost is still being won back there."""
 
@@ -111,7 +110,8 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "training": training,
         "curvature": dict(example.get("curvature", {})) | _curving(options),
         "precision": "fp32" if options["fp32"] else "int8",
-        **_given(options, "method", "pattern", "attention", "coupling", "seed", "device"),
+        "snows": _rebuilding(options),
+        **_given(options, "method", "pattern", "attention", "coupling", "compensate", "seed", "device"),
     }
     for name, choices in CHOICES.items():
         if options[name] is not None and options[name] not in choices:
@@ -154,6 +154,18 @@ def _curving(options: dict[str, Any]) -> dict[str, Any]:
             raise EdgepruneError(f"--curvature is estimated already; --{given[0]} has no say. Leave one of them out.")
         content["file"] = _existing_file("curvature", str(options["curvature"]))
         content["file_sha256"] = hashlib.sha256(Path(content["file"]).read_bytes()).hexdigest()
+    return content
+
+
+def _rebuilding(options: dict[str, Any]) -> dict[str, Any]:
+    """How layers are rebuilt."""
+    content = {"masks": options["mask"]} if options["mask"] is not None else {}
+    asked = options["lookahead"]
+    if asked is not None and str(asked) != "end":
+        try:
+            content["lookahead"] = int(asked)
+        except ValueError:
+            raise EdgepruneError(f"--lookahead {asked!r}: neither a number nor end. Try 10, or end.") from None
     return content
 
 

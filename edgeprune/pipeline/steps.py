@@ -119,6 +119,7 @@ def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> St
         doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
         report = {
             "kept": cuts.kept,
+            "units": sorted(cuts.units),
             "implanted": cuts.implanted,
             "implant_ratio": recipe.implant_ratio,
             "budget": budget.limits,
@@ -149,16 +150,20 @@ def trial(work: Work, before: Stage, pruned: Stage, label: str) -> Stage:
 
 
 def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: int) -> Stage:
+    # SNOWS has fitted the layers to the statistics as they are.
+    reestimates = not work.recipe.rebuilds or work.recipe.snows.reestimate
+
     def make(folder: Path) -> None:
         traced = work.load(pruned)
-        reestimate(traced, _images(work, REESTIMATION_IMAGES))
+        if reestimates:
+            reestimate(traced, _images(work, REESTIMATION_IMAGES))
         plan = _plan(work, label, epochs, work.recipe.training.learning_rate)
         teacher, hold = work.load(before), after_step(pruned)
         fitted = fit(traced, work.data, plan, teacher, work.tick, folder / "state.pt", after_step=hold)
         save(move(fitted.traced, CPU), folder / NETWORK)
         _write(folder / HISTORY, fitted.history)
 
-    settings = [_training(work, "qat_", "dense_") | {"epochs": epochs}, work.recipe.seed]
+    settings = [_training(work, "qat_", "dense_") | {"epochs": epochs, "reestimates": reestimates}, work.recipe.seed]
     return work.run.stage(name, settings, [before, pruned], make)
 
 

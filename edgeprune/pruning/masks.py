@@ -19,8 +19,8 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.pruning.eligible import Eligible
 from edgeprune.pruning.patterns import masks_of
 from edgeprune.pruning.weight_scores import WEIGHT_SCORES
+from edgeprune.spec.methods import ScoreName
 from edgeprune.spec.pattern import Pattern, parse_pattern
-from edgeprune.spec.recipe import MethodName
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def choose_masks(
     module: nn.Module,
     found: Eligible,
     pattern: Pattern,
-    method: MethodName,
+    method: ScoreName,
     curvature: WeightCurvature | None,
     share: Share,
 ) -> Masks:

@@ -1,4 +1,4 @@
-"""The methods by name; a test keeps the names equal to `spec.recipe.MethodName`."""
+"""The methods by name; a test keeps the names equal to `spec.methods.MethodName`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from edgeprune.curvature.curvature import Curvature
 from edgeprune.model.groups import Group
 from edgeprune.pruning import hap, magnitude
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import MethodName, TraceFloor
+from edgeprune.spec.methods import MethodName
+from edgeprune.spec.recipe import TraceFloor
 
 Score = Callable[[nn.Module, list[Group], Curvature | None, TraceFloor], Scores]
 
@@ -28,5 +29,6 @@ def _magnitude(module: nn.Module, groups: list[Group], curvature: Curvature | No
 METHODS: dict[MethodName, Score] = {
     "hap": _hap,
     "magnitude": _magnitude,
+    "snows": _magnitude,  # whose part comes after the cut, and asks for no labels
 }
 NEEDS_CURVATURE: frozenset[MethodName] = frozenset({"hap"})

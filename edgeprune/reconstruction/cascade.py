@@ -6,9 +6,8 @@ out, at the scale at which the network goes on with it, and no pass is spent on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor, fx
@@ -21,9 +20,9 @@ from edgeprune.model.operators import arguments
 from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.reconstruction.front import Front
-from edgeprune.reconstruction.part import Part, part
+from edgeprune.reconstruction.part import part
 from edgeprune.reconstruction.store import Store
-from edgeprune.reconstruction.window import Batch, Pick, Window, reads, window
+from edgeprune.reconstruction.window import Batch, Pick, Window, window
 
 WHOLE: Pick = lambda _, value: value  # noqa: E731
 

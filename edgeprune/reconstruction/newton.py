@@ -1,8 +1,8 @@
 """Newton steps on a layer's kept weights, each on one batch of calibration images.
 
 The direction solves `(H_Z + damping I) d = -g_Z` on the kept weights Z by conjugate gradients, which stop at negative
-curvature (Steihaug 1983), at a residual relative to the gradient that falls with it (Eisenstat and Walker 1996, choice
-2 with gradients in place of residuals), or when the iterations are spent. The damping follows the ratio of the decrease
+curvature (Steihaug 1983), at a residual relative to the gradient that falls as the gradient does (a forcing term in the
+sense of Eisenstat and Walker 1996), or when the iterations are spent. The damping follows the ratio of the decrease
 to the one that the quadratic model foretold (Levenberg 1944, Marquardt 1963; More 1978 for the bounds). The step is
 shortened until the loss *on the same batch* has fallen enough (Armijo 1966); where no length does that, the weights
 stay as they are.
@@ -26,8 +26,8 @@ GOOD, POOR = 0.75, 0.25
 LESS, MORE = 1 / 3, 4.0
 LEAST, MOST = 1e-9, 1e6
 """Of the damping, relative to the matrix's mean diagonal as the gradients foretell it."""
-LOOSE = 0.5
-"""The largest residual, relative to the gradient, at which conjugate gradients may stop."""
+LOOSE, SHARPEST = 0.5, 1e-4
+"""The largest residual at which conjugate gradients may stop, and the fall of the gradient beyond which none is asked."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Newton:
         self._kept, self._settings, self._precondition = kept, settings, precondition
         self._damping: float | None = None
         self._first: float | None = None
-        self._last: float | None = None
+        self._scale = 1.0
 
     def step(self, batch: Batch, tensors: Sequence[Tensor]) -> tuple[list[Tensor], Step]:
         """Return the tensors after one step, and what it did."""
@@ -117,10 +117,9 @@ class Newton:
             precondition=self._precondition(damping) if self._precondition is not None else None,
         )
         along = float(slope.dot(solved.x))
-        found, step = self._search(batch, tensors, point.loss, solved.x, along)
-        self._adapt(step, point.loss, along, float(solved.x.square().sum()))
-        step = Step(point.loss, step.after, step.length, solved.iterations, solved.why, damping)
-        return found, step
+        moved, found = self._search(batch, tensors, point.loss, solved.x, along)
+        self._adapt(found, point.loss, along, float(solved.x.square().sum()))
+        return moved, Step(point.loss, found.after, found.length, solved.iterations, solved.why, damping)
 
     def _search(
         self, batch: Batch, tensors: Sequence[Tensor], before: float, direction: Tensor, along: float
@@ -149,12 +148,9 @@ class Newton:
         self._damping = min(max(self._damping, LEAST * self._scale), MOST * self._scale)
 
     def _tolerance(self, size: float) -> float:
-        """Eisenstat and Walker's: the square of how much the gradient fell, with their safeguards."""
-        if self._first is None:
-            self._first = size
-        tolerance = min(LOOSE, self._settings.tolerance * max(size / self._first, 1e-2) ** 0.5)
-        self._last = size
-        return tolerance
+        """Of the residual, relative to the gradient: it falls with the gradient's root (Nocedal and Wright 7.1)."""
+        self._first = self._first or size
+        return min(LOOSE, self._settings.tolerance * math.sqrt(max(size / self._first, SHARPEST)))
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
-"""SNOWS: pruned layers rebuilt by Newton's method on what lies K operations ahead (Lucas and Mazumder 2025, 2411.18376).
+"""SNOWS: pruned layers rebuilt by Newton's method on what lies K operations ahead.
 
-Layer by layer, the kept weights are moved to where the following operations put out what the dense network does. No
-labels, no training. Ours differs from the released code in that products are exact for layers of any size, that the
-real graph is run (a transformer's class token and position table are there), that a step is judged on the batch it was
-made for, and that of the layer as masked, as solved by least squares and as moved by Newton's method the one is taken
-that is best on images held back.
+Lucas and Mazumder 2025, arXiv 2411.18376. Layer by layer, the kept weights are moved to where the following operations
+put out what the dense network does. No labels, no training. Ours differs from the released code in that products are
+exact for layers of any size, that the real graph is run (a transformer's class token and position table are there),
+that a step is judged on the batch it was made for, and that of the layer as masked, as solved by least squares and as
+moved by Newton's method the one is taken that is best on images held back.
 """
 
 from __future__ import annotations
 
+import io
+import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,11 @@ class Rebuilt:
     steps: list[dict[str, Any]]
     seconds: float
 
+    @property
+    def best(self) -> float:
+        """The loss of what was taken."""
+        return min(loss for loss in (self.masked, self.solved, self.moved) if loss is not None)
+
 
 def snows(
     student: Traced,
@@ -82,12 +89,18 @@ def snows(
     """
     asked = asked or Snows()
     cascade = Cascade(student, teacher, x, asked.walking, pick)
+    known = _read(state)
     try:
         done: list[Rebuilt] = []
         names: list[str] = []
         for place in cascade.places([*masks]):
             tick("rebuilding layers", len(done), len(masks))
-            found, log = rebuild(place, masks[place.weight].to(cascade.device), asked)
+            if place.weight in known:
+                found, log = known[place.weight]
+            else:
+                found, log = rebuild(place, masks[place.weight].to(cascade.device), asked)
+                known[place.weight] = found, log
+                _write(known, state)
             for name, value in found.items():
                 cascade.set(name, value)
             names += [*found]
@@ -97,6 +110,27 @@ def snows(
         return done
     finally:
         cascade.close()
+
+
+Known = dict[str, tuple[dict[str, Tensor], Rebuilt]]
+"""Weight name -> the layer's tensors, and how they were found."""
+
+
+def _write(known: Known, path: Path | None) -> None:
+    """Write by atomic rename."""
+    if path is None:
+        return
+    partial, whole = path.with_suffix(".partial"), io.BytesIO()
+    torch.save({name: (found, asdict(log)) for name, (found, log) in known.items()}, whole)
+    partial.write_bytes(whole.getbuffer())
+    os.replace(partial, path)
+
+
+def _read(path: Path | None) -> Known:
+    if path is None or not path.is_file():
+        return {}
+    there = torch.load(path, weights_only=True)
+    return {name: (found, Rebuilt(**log)) for name, (found, log) in there.items()}
 
 
 def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor], Rebuilt]:

@@ -46,7 +46,12 @@ class Window:
 
 
 def window(
-    student: fx.GraphModule, teacher: fx.GraphModule, front: Front, other: Front, names: Sequence[str], steps: int | None
+    student: fx.GraphModule,
+    teacher: fx.GraphModule,
+    front: Front,
+    other: Front,
+    names: Sequence[str],
+    steps: int | None,
 ) -> Window:
     """Look ahead from the layer before which both fronts stand.
 

@@ -10,11 +10,10 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.spec.methods import Curving, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
-MethodName = Literal["hap", "magnitude"]
-METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 AttentionCut = Literal["dims", "heads"]
 Coupling = Literal["group", "union"]
 TraceFloor = Literal["zero", "none"]
@@ -122,30 +121,6 @@ class Training(Strict):
     temperature: float = Field(default=4.0, gt=0)
 
 
-class Curving(Strict):
-    """How the curvature is estimated."""
-
-    images: int = Field(default=256, ge=8)
-    batch_size: int = Field(default=128, ge=1)
-    probes: int = Field(default=24, ge=2)
-    """Hutchinson probes at most (the papers': 300)."""
-    matrix: Literal["hessian", "ggn"] = "hessian"
-    """Of the loss; or its Gauss-Newton part: never negative, and of every layer without products."""
-    precision: Literal["fp32", "half", "bf16"] = "fp32"
-    """`half` is EHAP's: float16 on CUDA, bfloat16 elsewhere."""
-    memory_mb: float = Field(default=2000, gt=0)
-    """Megabytes (1e6 bytes) that the graphs of the images may hold; beyond it they are built again."""
-    spectrum: bool = False
-    """Also estimate the density of the Hessian's eigenvalues, for the report."""
-    file: str | None = None
-    """What `edgeprune curvature` wrote of this network on these images; nothing is estimated then."""
-    file_sha256: str | None = None
-    """Of its content: the file may go once it was read, and another one under its name is another recipe."""
-    confidence: float = Field(default=0.95, gt=0.5, lt=1)
-    settled: float = Field(default=0.99, gt=0, le=1)
-    """Stop early once this share of channel pairs across the cut is ordered with `confidence`."""
-
-
 class Recipe(Strict):
     """Everything that decides a run's result, besides the files that it names."""
 
@@ -164,6 +139,9 @@ class Recipe(Strict):
     coupling: Coupling = "group"
     """Channels that meet in a sum go together; or every layer is cut alone, and the sum keeps the union of what its
     terms keep (as HAP's released code does), each term being spread over it."""
+    compensate: Literal["none", "snows"] = "none"
+    """What makes up for the cut before any training: nothing, or SNOWS, which `method = "snows"` includes."""
+    snows: Rebuilding = Rebuilding()
     implant_ratio: float = Field(default=0.0, ge=0, lt=1)
     """Share of the cut channels, the highest scored, that get a 1x1 convolution instead (HAP's neural implant)."""
     trace_floor: TraceFloor = "zero"
@@ -223,6 +201,23 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _rebuilt(self) -> Recipe:
+        if self.rebuilds and self.implant_ratio:
+            raise EdgepruneError("--implant is trained from zero, which SNOWS cannot rebuild. Leave one of them out.")
+        if self.snows != Rebuilding() and not self.rebuilds:
+            raise EdgepruneError("settings of SNOWS belong to --method snows or --compensate snows. Give one of them.")
+        if self.snows.masks != "magnitude" and (self.method != "snows" or not parse_pattern(self.pattern).masks):
+            raise EdgepruneError(
+                f"--mask {self.snows.masks} chooses the weights of --method snows under a mask pattern. "
+                "Give both, or leave it out."
+            )
+        if self.rebuilds and self.budget.max_drop is not None:
+            raise EdgepruneError(
+                "--max-drop tries cuts by a short fine-tuning and rebuilds no layers. Give a budget, as --macs 0.5."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _counted(self) -> Recipe:
         check_implants(self.implant_ratio, self.budget, self.coupling)
         check_coupling(self.coupling, self.budget.limits)
@@ -234,6 +229,16 @@ class Recipe(Strict):
         if (mean is None) != (std is None) or (mean and std and len(mean) != len(std)):
             raise ValueError("mean and std go together, one value per channel each")
         return self
+
+    @property
+    def rebuilds(self) -> bool:
+        """Whether the layers are rebuilt after the cut."""
+        return self.method == "snows" or self.compensate == "snows"
+
+    @property
+    def scores(self) -> ScoreName:
+        """By which a mask pattern ranks single weights."""
+        return self.snows.masks if self.method == "snows" else self.method
 
     def digest(self) -> str:
         """Hex sha256 of the recipe's content."""

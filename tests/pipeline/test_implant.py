@@ -23,7 +23,8 @@ from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import prunable
 from edgeprune.pruning.quantity import value
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget, Curving, Recipe, Source, Training
+from edgeprune.spec.methods import Curving
+from edgeprune.spec.recipe import Budget, Recipe, Source, Training
 from tests import tiny
 from tests.zoo import SHAPE, build
 

@@ -15,8 +15,8 @@ from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks, load_masks, save_masks
 from edgeprune.pruning.weight_scores import WEIGHT_SCORES
+from edgeprune.spec.methods import MethodName
 from edgeprune.spec.pattern import parse_pattern
-from edgeprune.spec.recipe import MethodName
 from edgeprune.spec.target import load_target
 from tests import zoo
 

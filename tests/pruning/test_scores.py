@@ -14,7 +14,7 @@ from edgeprune.model.traced import trace
 from edgeprune.pruning import hap, magnitude
 from edgeprune.pruning.methods import METHODS
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import MethodName
+from edgeprune.spec.methods import MethodName
 from tests.zoo import SHAPE, build
 
 

@@ -1,0 +1,71 @@
+"""SNOWS on a network whose channels were cut: every layer of the thin network is rebuilt towards the dense one.
+
+The student is the dense graph without the cut channels, node names and all; of the dense network's values it is held
+against those of the channels that stay. So channels that other methods chose are made up for by what is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from edgeprune.compact.branches import drop_zero_terms
+from edgeprune.compact.keeps import Keeps
+from edgeprune.compact.rewrite import cut
+from edgeprune.model.count import layers
+from edgeprune.model.provenance import Provenance
+from edgeprune.model.traced import Traced, trace
+from edgeprune.progress import Tick, silent
+from edgeprune.reconstruction.snows import Rebuilt, Snows, snows
+
+
+def snows_on_channels(
+    dense: Traced,
+    found: Provenance,
+    units: frozenset[int],
+    x: Tensor,
+    asked: Snows | None = None,
+    tick: Tick = silent,
+    state: Path | None = None,
+) -> tuple[Traced, list[Rebuilt]]:
+    """Cut units out of a network and rebuild what is left; `compact.apply` proves such a cut.
+
+    Args:
+        dense: the network; it is not changed.
+        found: its provenance.
+        units: those that go.
+        x: calibration images `[n, ...]`.
+        asked: how.
+        tick: told of the layers.
+        state: a file for what is done, from which a killed call goes on.
+    """
+    units = found.closed(units)
+    thin = Traced(cut(dense.module, found, units), dense.input_shape)
+    names = dict(thin.module.named_parameters())
+    weights = {layer.weight: names[layer.weight] for layer in layers(thin) if layer.weight in names}
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    log = snows(thin, dense, masks, x, asked, tick, state, _picking(dense, found, units))
+    # As `compact.apply` leaves it: exported anew, without terms of sums that are zero.
+    rebuilt = trace(thin.module, thin.input_shape)
+    drop_zero_terms(rebuilt.module, dict(dense.module.named_parameters()) | dict(dense.module.named_buffers()))
+    return rebuilt, log
+
+
+def _picking(dense: Traced, found: Provenance, units: frozenset[int]) -> Callable[[str, Tensor], Tensor]:
+    """From a node's name and its dense value to the channels of it that stay."""
+    keeps = Keeps(found, units)
+    nodes = {node.name: node for node in dense.module.graph.nodes}
+
+    def pick(name: str, value: Tensor) -> Tensor:
+        kept = keeps.of(nodes[name])
+        if kept is None:
+            return value
+        axis, mask = kept
+        # Where heads lie on the batch axis, every image has them once.
+        mask = mask.repeat(value.shape[axis] // mask.numel())
+        return value.index_select(axis, mask.nonzero().flatten().to(value.device))
+
+    return pick

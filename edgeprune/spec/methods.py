@@ -1,0 +1,65 @@
+"""The methods by name, and the settings that are theirs."""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+from pydantic import Field
+
+from edgeprune.spec.strict import Strict
+
+MethodName = Literal["hap", "magnitude", "snows"]
+METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
+MaskSource = Literal["magnitude", "wanda", "obs"]
+ScoreName = Literal["hap", "magnitude", "wanda", "obs"]
+"""By which single weights are ranked."""
+
+
+class Curving(Strict):
+    """How the curvature is estimated."""
+
+    images: int = Field(default=256, ge=8)
+    batch_size: int = Field(default=128, ge=1)
+    probes: int = Field(default=24, ge=2)
+    """Hutchinson probes at most (the papers': 300)."""
+    matrix: Literal["hessian", "ggn"] = "hessian"
+    """Of the loss; or its Gauss-Newton part: never negative, and of every layer without products."""
+    precision: Literal["fp32", "half", "bf16"] = "fp32"
+    """`half` is EHAP's: float16 on CUDA, bfloat16 elsewhere."""
+    memory_mb: float = Field(default=2000, gt=0)
+    """Megabytes (1e6 bytes) that the graphs of the images may hold; beyond it they are built again."""
+    spectrum: bool = False
+    """Also estimate the density of the Hessian's eigenvalues, for the report."""
+    file: str | None = None
+    """What `edgeprune curvature` wrote of this network on these images; nothing is estimated then."""
+    file_sha256: str | None = None
+    """Of its content: the file may go once it was read, and another one under its name is another recipe."""
+    confidence: float = Field(default=0.95, gt=0.5, lt=1)
+    settled: float = Field(default=0.99, gt=0, le=1)
+    """Stop early once this share of channel pairs across the cut is ordered with `confidence`."""
+
+
+class Rebuilding(Strict):
+    """How SNOWS rebuilds the layers of a pruned network (arXiv 2411.18376); nothing here needs labels."""
+
+    masks: MaskSource = "magnitude"
+    """Which weights `method = "snows"` keeps: by size, by Wanda (arXiv 2306.11695) or by Optimal Brain Surgeon."""
+    lookahead: int | None = Field(default=None, ge=0)
+    """K: how many operations ahead the outputs are matched; 0: the layer's own only; `None`: to the end."""
+    images: int = Field(default=3000, ge=16)
+    target: Literal["network", "block"] = "network"
+    """Matched are the dense network's own values; or what its layers make of the pruned one's (the paper's code)."""
+    matrix: Literal["ggn", "hessian"] = "ggn"
+    warm: bool = True
+    """Start from the least-squares solution of the layer's own output."""
+    biases: bool = False
+    """Move the layers' biases (with BatchNorm: its shifts) too."""
+    reestimate: bool = False
+    """Re-estimate BatchNorm's statistics afterwards; the paper does not, and it undoes part of the fit."""
+    passes: int = Field(default=1, ge=1)
+    """Over the images, one Newton step for each batch."""
+    iterations: int = Field(default=20, ge=1)
+    """Of conjugate gradients for one step, at most."""
+    batch_size: int = Field(default=512, ge=8)
+    memory_mb: float = Field(default=4000, gt=0)
+    """Megabytes (1e6 bytes) of activations that stay in memory; what is more goes to a temporary folder."""
