@@ -16,6 +16,7 @@ import io
 import multiprocessing
 import statistics
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from record import Show, arguments, finish
 from torch import Tensor, nn
 
 from edgeprune.compact.apply import compact_soundly
+from edgeprune.compact.sensitivity import sensitivities
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
@@ -33,6 +35,7 @@ from edgeprune.model.evaluate import accuracy
 from edgeprune.model.networks.cifar_resnet import Block, CifarResNet
 from edgeprune.model.traced import Traced, trace
 from edgeprune.model.weights import load_weights
+from edgeprune.pipeline.ranking import IMAGES
 from edgeprune.progress import silent
 from edgeprune.pruning.budget import choose
 from edgeprune.pruning.levels import Limits
@@ -138,6 +141,8 @@ def _ours(how: str, dense: Traced, data: Data, seed: int) -> Traced:
         found = channel_traces(dense, ground.weights, x, y, Probing(asked.probes, seed=seed), silent)
     scored = METHODS[how](dense.module, ground.groups, found, "zero")
     budget, limits = Budget(macs=LEFT), Limits(MULTIPLE, 0.95)
+    x, _ = sample(data.train, data.preprocessing, IMAGES, seed)
+    scored = replace(scored, measured=sensitivities(dense, ground.found, ground.groups, scored, limits, x))
     x, _ = sample(data.train, data.preprocessing, 8, seed)
     done = compact_soundly(
         dense,

@@ -8,13 +8,14 @@ from copy import deepcopy
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from edgeprune.api.modules import one_tensor, traced_of
 from edgeprune.compact.apply import compact_soundly
 from edgeprune.compact.implant import implanted
+from edgeprune.compact.sensitivity import sensitivities
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
@@ -25,7 +26,7 @@ from edgeprune.model.groups import Group
 from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.masked import Scoring, mask
-from edgeprune.pipeline.options import budget_from, check_choices
+from edgeprune.pipeline.options import budget_from, check_choices, check_rebuilding
 from edgeprune.progress import silent
 from edgeprune.pruning import coupling as cut_by
 from edgeprune.pruning.cuts import Cuts
@@ -37,13 +38,16 @@ from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
-from edgeprune.spec.methods import METHOD_NAMES, MaskSource, MethodName
-from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import AttentionCut, Coupling, LayerRule, TraceFloor, check_implants
+from edgeprune.spec.methods import MaskSource, MethodName
+from edgeprune.spec.pattern import Pattern, check_alone, parse_pattern, zeros_asked
+from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, LayerRule, TraceFloor, check_implants
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
-from edgeprune.spec.target import load_target
+from edgeprune.spec.target import Target, load_target
 from edgeprune.train.network import Network
+
+MEASURED = 128
+"""Images on which cuts are measured."""
 
 
 def prune(
@@ -62,6 +66,7 @@ def prune(
     keep: Sequence[str] = (),
     attention: AttentionCut = "dims",
     coupling: Coupling = "group",
+    allocation: Allocation = "measured",
     exact: bool = False,
     layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
@@ -96,6 +101,8 @@ def prune(
         keep: patterns of layer names whose channels stay, as `("head*",)`.
         attention: what an attention loses, whole `heads` or the same `dims` of every head.
         coupling: channels that meet in a sum go together, or (`union`) each layer is cut alone.
+        allocation: how much each group loses: by what its cuts are `measured` to do to the outputs on the images of
+            `data` (without data, and under union coupling: as `scores`), or by the sums of its scores.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` alone reads.
@@ -119,16 +126,8 @@ def prune(
     Raises:
         EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
     """
-    if compensate not in ("none", "snows") or mask_by not in get_args(MaskSource):
-        raise EdgepruneError(
-            f"compensate={compensate!r}, mask_by={mask_by!r}: known are 'none' and 'snows', and "
-            f"{', '.join(get_args(MaskSource))}."
-        )
-    if implant_ratio and (method == "snows" or compensate == "snows"):
-        raise EdgepruneError("implants are trained from zero, which snows cannot rebuild. Leave one of them out.")
-    check_choices(attention, precision, multiple, max_layer_sparsity, probes, coupling)
-    if method not in METHOD_NAMES:
-        raise EdgepruneError(f"unknown method {method!r}. Known: {', '.join(METHOD_NAMES)}.")
+    rebuilds = check_rebuilding(method, compensate, mask_by, data is not None, implant_ratio)
+    check_choices(method, attention, precision, multiple, max_layer_sparsity, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
     form, device = parse_pattern(pattern), load_target(target) if target is not None else None
@@ -151,27 +150,26 @@ def prune(
     matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
     for rule in set(keep) - set(matching):
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
-    rebuilds = method == "snows" or compensate == "snows"
-    if rebuilds and data is None:
-        raise EdgepruneError("snows rebuilds layers on images. Give data=(images, labels); the labels are not read.")
+    rebuilding = Snows(steps=lookahead) if rebuilds else None
     if zeros is not None:
         scoring = Scoring(mask_by if method == "snows" else method, data, Probing(probes, seed=seed), known)
-        twin = Traced(deepcopy(traced.module), traced.input_shape)  # the caller's weights stay
-        masks = mask(twin, form, scoring, Share(zeros, max_layer_sparsity), device, matching)
-        if data is not None and rebuilds:
-            twin = Traced(deepcopy(traced.module), traced.input_shape)
-            snows(twin, traced, masks.kept, data[0], Snows(steps=lookahead))
-        return Network.of(twin, pattern, masks.kept)
+        return _masked(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching, rebuilding)
     ground = prunable(traced, matching, rules, attention, exact, coupling)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
-    found = known
-    if method in NEEDS_CURVATURE and found is None:
+    widths = Limits(
+        multiple or (device.channel_multiple.value if device is not None else 8),
+        max_layer_sparsity,
+        ordered(matching, rules),
+    )
+    if method in NEEDS_CURVATURE and known is None:
         if data is None:
             raise EdgepruneError(f"{method} needs labelled images. Give data=(images, labels), or a curvature.")
-        found = channel_traces(traced, ground.weights, data[0], data[1], Probing(probes, seed=seed), silent)
-    scores = METHODS[method](traced.module, ground.groups, found, trace_floor)
-    multiple = multiple or (device.channel_multiple.value if device is not None else 8)
-    widths = Limits(multiple, max_layer_sparsity, ordered(matching, rules))
+        known = channel_traces(traced, ground.weights, data[0], data[1], Probing(probes, seed=seed), silent)
+    scores = METHODS[method](traced.module, ground.groups, known, trace_floor)
+    if data is not None and allocation == "measured" and coupling == "group":
+        images = data[0][:MEASURED].to(device_of(traced))
+        curves = sensitivities(traced, ground.found, ground.groups, scores, widths, images)
+        scores = replace(scores, measured=curves)
 
     def chosen(free: list[Group]) -> Cuts:
         return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
@@ -180,10 +178,28 @@ def prune(
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
-    if data is not None and rebuilds:
-        rebuilt, _ = snows_on_channels(traced, ground.found, done.cuts.units, data[0], Snows(steps=lookahead))
+    if data is not None and rebuilding is not None:
+        rebuilt, _ = snows_on_channels(traced, ground.found, done.cuts.units, data[0], rebuilding)
         return Network.of(rebuilt)
     return Network.of(done.traced)
+
+
+def _masked(
+    traced: Traced,
+    pattern: Pattern,
+    scoring: Scoring,
+    share: Share,
+    target: Target | None,
+    keep: tuple[str, ...],
+    rebuilding: Snows | None,
+) -> Network:
+    """A copy with its weights masked, and rebuilt where that is asked; the caller's weights stay."""
+    twin = Traced(deepcopy(traced.module), traced.input_shape)
+    masks = mask(twin, pattern, scoring, share, target, keep)
+    if rebuilding is not None and scoring.data is not None:
+        twin = Traced(deepcopy(traced.module), traced.input_shape)
+        snows(twin, traced, masks.kept, scoring.data[0], rebuilding)
+    return Network.of(twin, str(pattern), masks.kept)
 
 
 def estimate_curvature(

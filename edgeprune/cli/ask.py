@@ -117,6 +117,16 @@ CouplingName = Annotated[
         metavar="group|union",
     ),
 ]
+AllocationName = Annotated[
+    str | None,
+    _option(
+        "How much each layer loses: by what cuts are measured to do to the outputs, or by sums of scores. "
+        "[default: measured]",
+        _BUDGET,
+        "--allocation",
+        metavar="measured|scores",
+    ),
+]
 Implant = Annotated[
     float | None,
     _option(
@@ -210,6 +220,7 @@ def _options(
     keep: Keep = None,
     attention: Attention = None,
     coupling: CouplingName = None,
+    allocation: AllocationName = None,
     implant: Implant = None,
     exact: Exact = False,
     fp32: Fp32 = False,

@@ -21,7 +21,7 @@ from edgeprune.model.provenance import Provenance
 TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-9}
 
 
-class _Masked(fx.Interpreter):
+class Masked(fx.Interpreter):
     """Runs a graph with cut channels held at zero; keeps every node's value where asked."""
 
     def __init__(self, module: fx.GraphModule, found: Provenance, units: frozenset[int], record: bool) -> None:
@@ -73,7 +73,7 @@ class Proof:
 def masked(module: fx.GraphModule, found: Provenance, units: frozenset[int], x: Tensor) -> Tensor:
     """Run the original graph with the cut channels held at zero."""
     with torch.no_grad():
-        return _Masked(module, found, units, record=False).run(x)  # type: ignore[no-any-return]
+        return Masked(module, found, units, record=False).run(x)  # type: ignore[no-any-return]
 
 
 def prove(
@@ -130,7 +130,7 @@ def relative(a: Tensor, b: Tensor) -> float:
 def _first_difference(
     dense: fx.GraphModule, thin: fx.GraphModule, found: Provenance, units: frozenset[int], x: Tensor, tolerance: float
 ) -> str:
-    reference = _Masked(dense, found, units, record=True)
+    reference = Masked(dense, found, units, record=True)
     compact = fx.Interpreter(thin, garbage_collect_values=False)
     with torch.no_grad():
         reference.run(x)

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size
-from edgeprune.pipeline import curving, deliver, masking, rebuilding, steps
+from edgeprune.pipeline import curving, cutting, deliver, masking, ranking, rebuilding, steps
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.ground import check_source
 from edgeprune.pipeline.search import search
@@ -78,16 +78,17 @@ def _pruned(work: Work) -> _Pruned:
     if parse_pattern(work.recipe.pattern).masks:
         return _masked(work, dense)
     scored = curving.curvature(work, dense)
+    ranked = ranking.rank(work, dense, scored)
     budget = work.recipe.budget
     tried: list[Stage] = []
     found = None
     if budget.max_drop is not None:
-        tried, budget, found = search(work, dense, scored, budget.max_drop)
-    cut = steps.prune(work, dense, scored, budget)
+        tried, budget, found = search(work, dense, ranked, budget.max_drop)
+    cut = cutting.prune(work, dense, ranked, budget)
     rebuilt = rebuilding.rebuild(work, dense, cut)
     tuned = steps.finetune(work, dense, rebuilt)
     return _Pruned(
-        _unique([dense, *([scored] if scored else []), *tried, cut, rebuilt, tuned]),
+        _unique([dense, *ranked.stages, *tried, cut, rebuilt, tuned]),
         dense,
         rebuilt,
         tuned,

@@ -10,14 +10,24 @@ from typing import Any, get_args
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
 from edgeprune.spec.methods import METHOD_NAMES, MaskSource
-from edgeprune.spec.recipe import LIMIT_NAMES, SHARES, AttentionCut, Budget, Coupling, Recipe, check_coupling
+from edgeprune.spec.recipe import (
+    LIMIT_NAMES,
+    SHARES,
+    Allocation,
+    AttentionCut,
+    Budget,
+    Coupling,
+    Recipe,
+    check_coupling,
+)
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
 
 OPTIONS = frozenset((
     "model", "data", "weights", "image_size", "mean", "std", "augment",
-    "target", "method", "pattern", "keep", "attention", "coupling", "implant", "exact", "fp32", "latency_profile",
+    "target", "method", "pattern", "keep", "attention", "coupling", "allocation", "implant", "exact", "fp32",
+    "latency_profile",
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
     "probes", "matrix", "half", "spectrum", "curvature",
@@ -42,6 +52,7 @@ EXAMPLE: dict[str, Any] = {
 CHOICES = {
     "attention": get_args(AttentionCut),
     "coupling": get_args(Coupling),
+    "allocation": get_args(Allocation),
     "matrix": ("hessian", "ggn"),
     "compensate": ("none", "snows"),
     "mask": get_args(MaskSource),
@@ -111,7 +122,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "curvature": dict(example.get("curvature", {})) | _curving(options),
         "precision": "fp32" if options["fp32"] else "int8",
         "snows": _rebuilding(options),
-        **_given(options, "method", "pattern", "attention", "coupling", "compensate", "seed", "device"),
+        **_given(options, "method", "pattern", "attention", "coupling", "allocation", "compensate", "seed", "device"),
     }
     for name, choices in CHOICES.items():
         if options[name] is not None and options[name] not in choices:
@@ -218,7 +229,14 @@ def budget_from(limits: dict[str, float | None], coupling: str) -> Budget:
 
 
 def check_choices(
-    attention: str, precision: str, multiple: int | None, sparsity: float, probes: int, coupling: str
+    method: str,
+    attention: str,
+    precision: str,
+    multiple: int | None,
+    sparsity: float,
+    probes: int,
+    coupling: str,
+    allocation: str,
 ) -> None:
     """Refuse what the Python API takes and no recipe has checked.
 
@@ -226,7 +244,8 @@ def check_choices(
         EdgepruneError: the text says what is known, or which numbers do.
     """
     known = {"attention": (attention, get_args(AttentionCut)), "precision": (precision, ("int8", "fp32"))}
-    known["coupling"] = (coupling, get_args(Coupling))
+    known |= {"coupling": (coupling, get_args(Coupling)), "allocation": (allocation, get_args(Allocation))}
+    known |= {"method": (method, METHOD_NAMES)}
     for name, (value, choices) in known.items():
         if value not in choices:
             raise EdgepruneError(f"{name}={value!r} is unknown. Known: {', '.join(choices)}.")
@@ -236,3 +255,22 @@ def check_choices(
         raise EdgepruneError(f"max_layer_sparsity={sparsity:g}: a share above 0 and up to 1 is needed.")
     if probes < 2:
         raise EdgepruneError(f"probes={probes}: 2 or more are needed.")
+
+
+def check_rebuilding(method: str, compensate: str, mask_by: str, images: bool, implant_ratio: float) -> bool:
+    """Whether layers are to be rebuilt; `images`: whether there are any.
+
+    Raises:
+        EdgepruneError: the text says what is known, or what is needed.
+    """
+    known = {"compensate": (compensate, ("none", "snows")), "mask_by": (mask_by, get_args(MaskSource))}
+    for name, (value, choices) in known.items():
+        if value not in choices:
+            raise EdgepruneError(f"{name}={value!r} is unknown. Known: {', '.join(choices)}.")
+    if "snows" not in (method, compensate):
+        return False
+    if not images:
+        raise EdgepruneError("snows rebuilds layers on images. Give data=(images, labels); the labels are not read.")
+    if implant_ratio:
+        raise EdgepruneError("implants are trained from zero, which snows cannot rebuild. Leave one of them out.")
+    return True

@@ -11,15 +11,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from edgeprune.curvature.curvature import load_curvature
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.evaluate import accuracy
-from edgeprune.pipeline import steps
+from edgeprune.pipeline import cutting, steps
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.ground import freezing, open_ground, widths
+from edgeprune.pipeline.ranking import Ranked
 from edgeprune.pipeline.steps import Work
 from edgeprune.pruning.coupling import smallest
-from edgeprune.pruning.methods import METHODS
 from edgeprune.spec.recipe import Budget, Recipe
 from edgeprune.spec.result import Search, Trial
 
@@ -29,13 +28,13 @@ PRECISION = 2e-3
 """Share of multiply-adds below which the search has ended."""
 
 
-def search(work: Work, dense: Stage, scored: Stage | None, max_drop: float) -> tuple[list[Stage], Budget, Search]:
+def search(work: Work, dense: Stage, ranked: Ranked, max_drop: float) -> tuple[list[Stage], Budget, Search]:
     """Return the stages, the smallest budget that keeps the drop, and the trials.
 
     Raises:
         EdgepruneError: no trial kept it.
     """
-    base = baseline(work, dense, scored)
+    base = baseline(work, dense, ranked)
     found = json.loads((base.path / "baseline.json").read_text(encoding="utf-8"))
     low, high, best = float(found["smallest_macs"]), 1.0, None
     stages, count = [base], work.recipe.search.trials
@@ -43,7 +42,7 @@ def search(work: Work, dense: Stage, scored: Stage | None, max_drop: float) -> t
     while len(trials) < count and high - low > PRECISION:
         budget = Budget(macs=round((low + high) / 2, DIGITS))
         assert budget.macs is not None
-        pruned = steps.prune(work, dense, scored, budget)
+        pruned = cutting.prune(work, dense, ranked, budget)
         label = f"trial {len(trials) + 1} of {count}, --macs {budget.macs:g}"
         tuned = steps.trial(work, dense, pruned, label)
         stages += [pruned, tuned]
@@ -77,7 +76,7 @@ def _none_within(max_drop: float, trials: list[Trial], recipe: Recipe) -> str:
     )
 
 
-def baseline(work: Work, dense: Stage, scored: Stage | None) -> Stage:
+def baseline(work: Work, dense: Stage, ranked: Ranked) -> Stage:
     """What a trial is held against, and the least that can be left."""
     recipe = work.recipe
 
@@ -85,8 +84,7 @@ def baseline(work: Work, dense: Stage, scored: Stage | None) -> Stage:
         work.tick("validating the dense network", 0, 1)
         traced = work.load(dense)
         ground = open_ground(traced, recipe, work.target)
-        curvature = load_curvature(scored.path / steps.TRACES) if scored else None
-        scores = METHODS[recipe.method](traced.module, ground.groups, curvature, recipe.trace_floor)
+        scores = ranked.scores(work, traced, ground)
         found = {
             "val_accuracy": accuracy(traced.module, work.data.val, work.data.preprocessing).value,
             "smallest_macs": smallest(ground, widths(recipe, work.target), scores)["macs"],
@@ -101,5 +99,4 @@ def baseline(work: Work, dense: Stage, scored: Stage | None) -> Stage:
         recipe.max_layer_sparsity,
         work.target.channel_multiple.value,
     ]
-    before = [dense, *([scored] if scored else [])]
-    return work.run.stage("baseline", settings, before, make, work.data.fingerprint)
+    return work.run.stage("baseline", settings, [dense, *ranked.stages], make, work.data.fingerprint)

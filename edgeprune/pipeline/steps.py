@@ -12,27 +12,19 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from edgeprune.compact.apply import compact_soundly
-from edgeprune.compact.implant import implanted
-from edgeprune.curvature.curvature import load_curvature
 from edgeprune.model.batches import sample
 from edgeprune.model.content import content_hash
 from edgeprune.model.data import Data
 from edgeprune.model.device import move, pick_device
-from edgeprune.model.groups import Group
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
 from edgeprune.pipeline.folder import RunFolder, Stage
-from edgeprune.pipeline.ground import choose_cuts, cutting, open_ground
 from edgeprune.pipeline.held import after_step
 from edgeprune.progress import Tell, Tick, untold
-from edgeprune.pruning import hap
-from edgeprune.pruning.cuts import Cuts
-from edgeprune.pruning.methods import METHODS
 from edgeprune.quantization.fake import observe
 from edgeprune.quantization.freeze import freeze
 from edgeprune.quantization.qat import prepare
-from edgeprune.spec.recipe import Budget, Recipe
+from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
@@ -94,49 +86,6 @@ def dense(work: Work) -> Stage:
     return work.run.stage(
         "dense", settings, [], make, work.data.fingerprint + (content_hash(mine) if mine else _named_files(recipe))
     )
-
-
-def prune(work: Work, before: Stage, scored: Stage | None, budget: Budget) -> Stage:
-    """Choose the cuts under a budget, take them out of the graph, and prove that nothing else changed."""
-    recipe = work.recipe
-
-    def make(folder: Path) -> None:
-        traced = network(before)
-        ground = open_ground(traced, recipe, work.target)
-        found = load_curvature(scored.path / TRACES) if scored else None
-        scores = METHODS[recipe.method](traced.module, ground.groups, found, recipe.trace_floor)
-        x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
-        work.tick("compacting", 0, 1)
-
-        def chosen(free: list[Group]) -> Cuts:
-            return choose_cuts(ground, scores, budget, recipe, work.target, free)
-
-        done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
-        work.tick("compacting", 1, 1)
-        save(done.traced, folder / NETWORK)
-        cuts, proof = done.cuts, done.proof
-        kept = {name: count for name, (count, _) in cuts.kept.items()}
-        doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
-        report = {
-            "kept": cuts.kept,
-            "units": sorted(cuts.units),
-            "implanted": cuts.implanted,
-            "implant_ratio": recipe.implant_ratio,
-            "budget": budget.limits,
-            "reached": cuts.reached,
-            "latency_from": ground.cost.latency_from,
-            "proof": {"float32": proof.float32, "float64": proof.float64},
-            "frozen": ground.found.frozen,
-            "approximate": ground.found.approximate,
-            "refused": done.refused,
-            "spread": done.spread,
-            "probes": found.probes if found else None,
-            "certain_share": doubt,
-        }
-        _write(folder / "cuts.json", report)
-
-    settings = [recipe.method, recipe.trace_floor, cutting(budget, recipe, work.target), recipe.curvature.confidence]
-    return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
 
 
 def finetune(work: Work, before: Stage, pruned: Stage) -> Stage:

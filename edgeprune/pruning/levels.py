@@ -1,6 +1,7 @@
-"""Levels: the widths that each group may be cut to, and the score that is lost at each.
+"""Levels: the widths that each group may be cut to, and what is lost at each.
 
-Within a group the lowest scores go first, so a choice is one level per group.
+Within a group the lowest scores go first, so a choice is one level per group. What is lost is the sum of the scores,
+or what was measured of such cuts, where it was.
 """
 
 from __future__ import annotations
@@ -50,19 +51,26 @@ class Levels:
 def levels(groups: list[Group], scores: Scores, limits: Limits, whole: frozenset[str] = frozenset()) -> Levels:
     """Lay out the levels of all groups; those named in `whole` have only one."""
     ladders = [np.array([len(group.units)]) if group.name in whole else ladder(group, limits) for group in groups]
-    ascending = [np.sort(scores.value[group.name].numpy()) for group in groups]
-    return table(ladders, ascending)
+    lost = [_lost(scores, group.name) for group in groups]
+    return table(ladders, lost)
 
 
-def table(ladders: list[Counts], ascending: list[Floats]) -> Levels:
-    """The table of kept counts, descending, of groups with these scores per unit, ascending."""
+def _lost(scores: Scores, name: str) -> Floats:
+    """What a group has lost with 0, 1, ... of its units gone."""
+    found = scores.value[name].numpy()
+    if name not in scores.measured:
+        return np.concatenate([[0.0], np.cumsum(np.sort(found))])
+    curve = scores.measured[name]
+    gone: Floats = np.interp(len(found) - np.arange(len(found) + 1), curve.kept, curve.lost)
+    return gone
+
+
+def table(ladders: list[Counts], lost: list[Floats]) -> Levels:
+    """The table of kept counts, descending, of groups that have lost so much with 0, 1, ... units gone."""
     longest = max(len(counts) for counts in ladders)
     kept = np.stack([np.pad(counts, (0, longest - len(counts)), mode="edge") for counts in ladders])
-    lost = [
-        np.concatenate([[0.0], np.cumsum(scores)])[len(scores) - row]
-        for scores, row in zip(ascending, kept, strict=True)
-    ]
-    return Levels(kept, np.stack(lost), np.array([len(counts) - 1 for counts in ladders]))
+    rows = [gone[len(gone) - 1 - row] for gone, row in zip(lost, kept, strict=True)]
+    return Levels(kept, np.stack(rows), np.array([len(counts) - 1 for counts in ladders]))
 
 
 def ladder(group: Group, limits: Limits) -> Counts:

@@ -40,13 +40,16 @@ def operations_ahead(graph: fx.Graph, layers: Collection[fx.Node], steps: int | 
     ahead: dict[fx.Node, int] = {}
     beyond: set[fx.Node] = set()
     for node in graph.nodes:
+        if not beyond.isdisjoint(node.all_input_nodes):
+            beyond.add(node)
+            continue
         before = [source for source in node.all_input_nodes if source in ahead]
         if node.op == "output" or not (before or node in layers):
             continue
         far = max((ahead[source] for source in before), default=-1)
         if node in layers or is_operation(node):
             far += 1
-        if not beyond.isdisjoint(node.all_input_nodes) or (steps is not None and far > steps):
+        if steps is not None and far > steps:
             beyond.add(node)
         else:
             ahead[node] = far

@@ -6,17 +6,17 @@ out, at the scale at which the network goes on with it, and no pass is spent on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx
 
 from edgeprune.curvature.layer_gradients import SimpleLayer, simple_layers
-from edgeprune.model.attributes import attribute
+from edgeprune.model.attributes import attribute, free_name
 from edgeprune.model.device import device_of
 from edgeprune.model.fold import fold_with_factors
-from edgeprune.model.operators import arguments
+from edgeprune.model.operators import arguments, name_of
 from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.reconstruction.front import Front
@@ -59,6 +59,7 @@ class Cascade:
         self._student, self.pick = student, pick
         self.device = device_of(student)
         self.folded, self._factors, _ = fold_with_factors(student)
+        self._norms = _norms(student.module, self._factors)
         self._dense, _, _ = fold_with_factors(teacher)
         for twin in (self.folded, self._dense):
             for parameter in twin.module.parameters():
@@ -97,21 +98,34 @@ class Cascade:
     def close(self) -> None:
         self._store.close()
 
-    def write_back(self, names: Sequence[str]) -> None:
-        """Give the student the folded weights and biases of these names, BatchNorm divided out again.
+    def write_back(self, names: Sequence[str], masks: Mapping[str, Tensor]) -> None:
+        """Give the student what the folded one has under these names, weights and biases, BatchNorm divided out again.
 
-        An output channel that its BatchNorm multiplies with zero keeps the weights it has.
+        An output channel that its BatchNorm multiplies with zero keeps the weights it has, under the layer's mask.
         """
         own = dict(self._student.module.named_parameters())
+        shifts = {norm.folded_bias: (weight, norm) for weight, norm in self._norms.items()}
         for name in names:
             value = attribute(self.folded.module, name)
-            factor = self._factors.get(name)
-            if factor is None:
+            if name in shifts:
+                weight, norm = shifts[name]
+                assert norm.shift is not None
+                own[norm.shift].data.copy_(value.double() - norm.moved.to(value.device) * self._factor(weight, value))
+            elif name in self._factors:
+                factor = self._factor(name, value).view(-1, *[1] * (value.dim() - 1))
+                silent = own[name].data.double() * masks[name].to(value.device)
+                own[name].data.copy_(torch.where(factor == 0, silent, value.double() / factor))
+            else:
                 own[name].data.copy_(value)
-                continue
-            shaped = factor.to(value.device).view(-1, *[1] * (value.dim() - 1))
-            found = torch.where(shaped == 0, own[name].data.double(), value.double() / shaped)
-            own[name].data.copy_(found)
+
+    def moves(self, weight: str, bias: str) -> bool:
+        """Whether a layer's bias, or the shift of the BatchNorm folded into it, is a parameter that can move."""
+        if weight in self._norms:
+            return self._norms[weight].shift is not None
+        return bias in dict(self._student.module.named_parameters())
+
+    def _factor(self, weight: str, like: Tensor) -> Tensor:
+        return self._factors[weight].to(like.device)
 
     def teacher_module(self) -> fx.GraphModule:
         return self._dense.module
@@ -136,6 +150,11 @@ class Place:
         """The name of the layer's own bias."""
         found = arguments(self.node).get("bias")
         return str(found.target) if isinstance(found, fx.Node) and found.op == "get_attr" else None
+
+    @property
+    def moving_bias(self) -> str | None:
+        """Its name, where it is a parameter that can move."""
+        return self.bias if self.bias is not None and self.cascade.moves(self.weight, self.bias) else None
 
     @property
     def batches(self) -> int:
@@ -168,6 +187,36 @@ class Place:
         """The loss on one batch."""
         at = self.cascade
         return Batch(ahead, at.front.read(number), ahead.wanted(at.other.read(number), at.pick))
+
+
+@dataclass(frozen=True)
+class _Norm:
+    """A BatchNorm that was folded: its shift, the bias that it became, and by how much means moved the layer's own."""
+
+    shift: str | None
+    folded_bias: str
+    moved: Tensor
+
+
+def _norms(module: fx.GraphModule, factors: Mapping[str, Tensor]) -> dict[str, _Norm]:
+    """Weight -> the BatchNorm that was folded into it."""
+    found = {}
+    for node in module.graph.nodes:
+        if name_of(node) != "batch_norm" or not isinstance(node.args[0], fx.Node):
+            continue
+        layer, shift, mean = node.args[0], node.args[2], node.args[3]
+        if name_of(layer) not in {"conv1d", "conv2d", "conv3d", "linear"}:
+            continue
+        given = arguments(layer)
+        weight, bias = str(given["weight"].target), given["bias"]
+        if weight not in factors:
+            continue
+        own = attribute(module, str(bias.target)).double() if bias is not None else 0.0
+        owner = weight.rpartition(".")[0]
+        name = str(bias.target) if bias is not None else free_name(module, f"{owner}.bias" if owner else "bias")
+        moved = own - attribute(module, str(mean.target)).double()
+        found[weight] = _Norm(str(shift.target) if isinstance(shift, fx.Node) else None, name, moved)
+    return found
 
 
 def _read_by(node: fx.Node) -> list[str]:

@@ -27,7 +27,7 @@ LESS, MORE = 1 / 3, 4.0
 LEAST, MOST = 1e-9, 1e6
 """Of the damping, relative to the matrix's mean diagonal as the gradients foretell it."""
 LOOSE, SHARPEST = 0.5, 1e-4
-"""The largest residual at which conjugate gradients may stop, and the fall of the gradient beyond which none is asked."""
+"""The largest residual at which conjugate gradients may stop, and the fall of the gradient that asks no more of it."""
 
 
 @dataclass(frozen=True)

@@ -35,7 +35,7 @@ def part(
         given: parameters that come as arguments, before the inputs.
     """
     graph = fx.Graph()
-    arguments = {name: graph.placeholder("given") for name in given}
+    arguments = {name: graph.placeholder(f"given_{place}") for place, name in enumerate(given)}
     inside = set(nodes)
     read = [source for node in nodes for source in node.all_input_nodes]
     inputs = [*dict.fromkeys(source for source in read if source not in inside and source.op != "get_attr")]

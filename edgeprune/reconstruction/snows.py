@@ -24,7 +24,7 @@ from edgeprune.model.attributes import attribute
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick, silent
 from edgeprune.reconstruction.cascade import WHOLE, Cascade, Place, Walking
-from edgeprune.reconstruction.least_squares import Summing, solve_rows
+from edgeprune.reconstruction.least_squares import RIDGE, Summing, solve_rows
 from edgeprune.reconstruction.newton import Kept, Newton, Settings, Step
 from edgeprune.reconstruction.window import Pick, Window
 
@@ -106,7 +106,7 @@ def snows(
             names += [*found]
             done.append(log)
         tick("rebuilding layers", len(done), len(masks))
-        cascade.write_back(names)
+        cascade.write_back(names, masks)
         return done
     finally:
         cascade.close()
@@ -136,7 +136,7 @@ def _read(path: Path | None) -> Known:
 def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor], Rebuilt]:
     """The best tensors of one layer under its mask, and how they were found."""
     begin = time.perf_counter()
-    names = [place.weight, *([place.bias] if asked.biases and place.bias else [])]
+    names = [place.weight, *([place.moving_bias] if asked.biases and place.moving_bias else [])]
     masked = [place.value * mask, *[attribute(place.cascade.folded.module, name).clone() for name in names[1:]]]
     ahead = place.window(names, asked.steps)
     held_back = place.batch(ahead, place.batches - 1)
@@ -163,7 +163,7 @@ def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor]
     return dict(zip(names, tried[taken], strict=True)), log
 
 
-def _solved(place: Place, mask: Tensor, masked: Sequence[Tensor]) -> list[Tensor]:
+def _solved(place: Place, mask: Tensor, masked: Sequence[Tensor], ridge: float = RIDGE) -> list[Tensor]:
     """Least squares on the layer's own output, over all batches."""
     assert place.simple is not None
     moves_bias = len(masked) > 1
@@ -179,7 +179,7 @@ def _solved(place: Place, mask: Tensor, masked: Sequence[Tensor]) -> list[Tensor
     kept = mask.flatten(1)
     if moves_bias:
         kept = torch.cat([kept, kept.new_ones(len(kept), 1)], 1)
-    rows = solve_rows(summing.moments(), kept).to(masked[0])
+    rows = solve_rows(summing.moments(), kept, ridge).to(masked[0])
     found = [rows[:, : mask[0].numel()].view(mask.shape)]
     return [*found, rows[:, -1].clone()] if moves_bias else found
 

@@ -101,9 +101,10 @@ class Batch:
         with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH):
             outputs = self._run(moving)
             total = self._squares(outputs)
+            loss = float(total.detach())
             if kind == "hessian":
                 slopes = torch.autograd.grad(total, moving, create_graph=True, materialize_grads=True)
-                return Point(float(total), [s.detach() for s in slopes], lambda v: pull(slopes, moving, v))
+                return Point(loss, [s.detach() for s in slopes], lambda v: pull(slopes, moving, v))
             seeds = [torch.zeros_like(output, requires_grad=True) for output in outputs]
             pulled = torch.autograd.grad(outputs, moving, grad_outputs=seeds, create_graph=True, materialize_grads=True)
         errors = [2 / y.numel() * (y.detach() - t) for y, t in zip(outputs, self._wanted, strict=True)]
@@ -112,7 +113,7 @@ class Batch:
             moved = pull(pulled, seeds, vectors)
             return pull(outputs, moving, [2 / m.numel() * m for m in moved])
 
-        return Point(float(total), pull(outputs, moving, errors), product)
+        return Point(loss, pull(outputs, moving, errors), product)
 
     def _run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         return [*self._part(tensors, self._values)]

@@ -16,6 +16,7 @@ from edgeprune.spec.strict import Strict
 
 AttentionCut = Literal["dims", "heads"]
 Coupling = Literal["group", "union"]
+Allocation = Literal["measured", "scores"]
 TraceFloor = Literal["zero", "none"]
 LimitName = Literal["macs", "params", "sparsity", "size_mb", "memory_mb", "latency_ms"]
 LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
@@ -139,6 +140,9 @@ class Recipe(Strict):
     coupling: Coupling = "group"
     """Channels that meet in a sum go together; or every layer is cut alone, and the sum keeps the union of what its
     terms keep (as HAP's released code does), each term being spread over it."""
+    allocation: Allocation = "measured"
+    """How much each group loses: by what its cuts are measured to do to the outputs, or by the sums of its scores (as
+    always under union coupling). Which of its channels, the scores say."""
     compensate: Literal["none", "snows"] = "none"
     """What makes up for the cut before any training: nothing, or SNOWS, which `method = "snows"` includes."""
     snows: Rebuilding = Rebuilding()

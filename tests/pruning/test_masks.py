@@ -15,7 +15,7 @@ from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks, load_masks, save_masks
 from edgeprune.pruning.weight_scores import WEIGHT_SCORES
-from edgeprune.spec.methods import MethodName
+from edgeprune.spec.methods import ScoreName
 from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.target import load_target
 from tests import zoo
@@ -75,5 +75,5 @@ def test_a_weight_that_is_not_finite_is_named() -> None:
         _masks(traced, "2:4")
 
 
-def test_every_method_name_scores_weights() -> None:
-    assert set(WEIGHT_SCORES) == set(get_args(MethodName))
+def test_every_name_of_scores_scores_weights() -> None:
+    assert set(WEIGHT_SCORES) == set(get_args(ScoreName))

@@ -1,0 +1,62 @@
+"""The prune stage for channels: chosen under a budget, taken out of the graph, and proven."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from edgeprune.compact.apply import compact_soundly
+from edgeprune.compact.implant import implanted
+from edgeprune.model.batches import sample
+from edgeprune.model.groups import Group
+from edgeprune.model.traced import save
+from edgeprune.pipeline.folder import Stage
+from edgeprune.pipeline.ground import choose_cuts, cutting, open_ground
+from edgeprune.pipeline.ranking import Ranked
+from edgeprune.pipeline.steps import NETWORK, Work, network
+from edgeprune.pruning import hap
+from edgeprune.pruning.cuts import Cuts
+from edgeprune.spec.recipe import Budget
+
+
+def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget) -> Stage:
+    """Choose the cuts under a budget, take them out of the graph, and prove that nothing else changed."""
+    recipe = work.recipe
+
+    def make(folder: Path) -> None:
+        traced = network(dense)
+        ground = open_ground(traced, recipe, work.target)
+        scores = ranked.scores(work, traced, ground)
+        x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
+        work.tick("compacting", 0, 1)
+
+        def chosen(free: list[Group]) -> Cuts:
+            return choose_cuts(ground, scores, budget, recipe, work.target, free)
+
+        done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
+        work.tick("compacting", 1, 1)
+        save(done.traced, folder / NETWORK)
+        cuts, proof = done.cuts, done.proof
+        kept = {name: count for name, (count, _) in cuts.kept.items()}
+        doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
+        report = {
+            "kept": cuts.kept,
+            "units": sorted(cuts.units),
+            "implanted": cuts.implanted,
+            "implant_ratio": recipe.implant_ratio,
+            "budget": budget.limits,
+            "reached": cuts.reached,
+            "latency_from": ground.cost.latency_from,
+            "proof": {"float32": proof.float32, "float64": proof.float64},
+            "frozen": ground.found.frozen,
+            "approximate": ground.found.approximate,
+            "refused": done.refused,
+            "spread": done.spread,
+            "probes": scores.samples,
+            "measured": bool(scores.measured),
+            "certain_share": doubt,
+        }
+        (folder / "cuts.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
+
+    settings = [recipe.method, recipe.trace_floor, cutting(budget, recipe, work.target), recipe.curvature.confidence]
+    return work.run.stage("prune", settings, [dense, *ranked.stages], make)

@@ -1,0 +1,71 @@
+"""What ranks the channels: the method's scores, and what cuts were measured to cost, once for all budgets."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from edgeprune.compact.sensitivity import sensitivities
+from edgeprune.curvature.curvature import load_curvature
+from edgeprune.model.batches import sample
+from edgeprune.model.device import device_of
+from edgeprune.model.traced import Traced
+from edgeprune.pipeline.folder import Stage
+from edgeprune.pipeline.ground import freezing, open_ground, widths
+from edgeprune.pipeline.steps import TRACES, Work
+from edgeprune.pruning.methods import METHODS
+from edgeprune.pruning.plan import Prunable
+from edgeprune.pruning.score import Curve, Scores
+
+CURVES = "curves.json"
+IMAGES = 128
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The stages behind the scores: of the curvature, for methods that need it, and of the cuts' measured costs."""
+
+    curvature: Stage | None
+    measured: Stage | None = None
+
+    @property
+    def stages(self) -> list[Stage]:
+        return [stage for stage in (self.curvature, self.measured) if stage is not None]
+
+    def scores(self, work: Work, traced: Traced, ground: Prunable) -> Scores:
+        """The scores of the recipe's method, with what was measured."""
+        curvature = load_curvature(self.curvature.path / TRACES) if self.curvature else None
+        scores = METHODS[work.recipe.method](traced.module, ground.groups, curvature, work.recipe.trace_floor)
+        if self.measured is None:
+            return scores
+        curves = json.loads((self.measured.path / CURVES).read_text(encoding="utf-8"))
+        found = {name: Curve(tuple(curve["kept"]), tuple(curve["lost"])) for name, curve in curves.items()}
+        return replace(scores, measured=found)
+
+
+def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:
+    """Measure what each group's cuts cost, unless the scores alone are to decide."""
+    recipe = work.recipe
+    if recipe.allocation == "scores" or recipe.coupling == "union":
+        return Ranked(curvature)
+
+    def make(folder: Path) -> None:
+        traced = work.load(dense)
+        ground = open_ground(traced, recipe, work.target)
+        scores = Ranked(curvature).scores(work, traced, ground)
+        x, _ = sample(work.data.train, work.data.preprocessing, IMAGES, recipe.seed)
+        limits = widths(recipe, work.target)
+        found = sensitivities(traced, ground.found, ground.groups, scores, limits, x.to(device_of(traced)), work.tick)
+        text = json.dumps({name: asdict(curve) for name, curve in found.items()}, indent=2)
+        (folder / CURVES).write_text(text, encoding="utf-8")
+
+    settings = [
+        recipe.method,
+        recipe.trace_floor,
+        recipe.seed,
+        *freezing(recipe),
+        recipe.max_layer_sparsity,
+        work.target.channel_multiple.value,
+    ]
+    return Ranked(curvature, work.run.stage("sensitivity", settings, [dense, *Ranked(curvature).stages], make))
