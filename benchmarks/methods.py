@@ -3,7 +3,7 @@
     pip install torch-pruning torchvision
     python benchmarks/methods.py --data CIFAR_FOLDER --weights FILE [--epochs 3] [--seeds 3] [--quick] [--json FILE]
 
-The network is the option-A ResNet-20 with its shortcuts written as 1x1 convolutions of zeros and ones (option B, whose
+Widths are multiples of 8, as INT8 kernels want them, or any. The network is the option-A ResNet-20 with its shortcuts written as 1x1 convolutions of zeros and ones (option B, whose
 channels every tool can follow): the same function, with the same weights, in every row. Same images, same order of
 batches, same distillation from the dense network, BatchNorm re-estimated first in every row; the best epoch is chosen
 on the validation images, and judged on the test images. Multiply-adds are counted by edgeprune in every row.
@@ -25,7 +25,7 @@ from record import Show, arguments, finish
 from torch import Tensor, nn
 
 from edgeprune.compact.apply import compact_soundly
-from edgeprune.compact.sensitivity import sensitivities
+from edgeprune.compact.sensitivity import images_for, sensitivities
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
@@ -35,7 +35,6 @@ from edgeprune.model.evaluate import accuracy
 from edgeprune.model.networks.cifar_resnet import Block, CifarResNet
 from edgeprune.model.traced import Traced, trace
 from edgeprune.model.weights import load_weights
-from edgeprune.pipeline.ranking import IMAGES
 from edgeprune.progress import silent
 from edgeprune.pruning.budget import choose
 from edgeprune.pruning.levels import Limits
@@ -46,9 +45,11 @@ from edgeprune.spec.recipe import Budget, Source, Training
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
-LEFT, MULTIPLE, STEPS = 0.5, 8, 50
-OURS = ("hap", "magnitude")
-PEERS = ("Torch-Pruning, multiples of 8", "Torch-Pruning, any width")
+LEFT, STEPS = 0.5, 50
+METHODS_OF_OURS = ("hap", "magnitude")
+MULTIPLES = {"multiples of 8": 8, "any width": 1}
+OURS = tuple(f"{method}, {widths}" for widths in MULTIPLES for method in METHODS_OF_OURS)
+PEERS = tuple(f"Torch-Pruning, {widths}" for widths in MULTIPLES)
 
 
 class Projected(Block):
@@ -135,13 +136,14 @@ def run(how: str, seed: int, epochs: int, folder: Path, weights: Path) -> dict[s
 def _ours(how: str, dense: Traced, data: Data, seed: int) -> Traced:
     """As `edgeprune prune` does it, by its defaults."""
     ground, asked = prunable(dense), Curving()
+    method, _, widths = how.partition(", ")
     found = None
-    if how == "hap":
+    if method == "hap":
         x, y = sample(data.train, data.preprocessing, asked.images, seed)
         found = channel_traces(dense, ground.weights, x, y, Probing(asked.probes, seed=seed), silent)
-    scored = METHODS[how](dense.module, ground.groups, found, "zero")
-    budget, limits = Budget(macs=LEFT), Limits(MULTIPLE, 0.95)
-    x, _ = sample(data.train, data.preprocessing, IMAGES, seed)
+    scored = METHODS[method](dense.module, ground.groups, found, "zero")
+    budget, limits = Budget(macs=LEFT), Limits(MULTIPLES[widths], 0.95)
+    x, _ = sample(data.train, data.preprocessing, images_for(dense, ground.groups, limits), seed)
     scored = replace(scored, measured=sensitivities(dense, ground.found, ground.groups, scored, limits, x))
     x, _ = sample(data.train, data.preprocessing, 8, seed)
     done = compact_soundly(
@@ -170,7 +172,7 @@ def _peers(how: str, weights: Path) -> Traced:
             max_pruning_ratio=0.95,
             iterative_steps=STEPS,
             ignored_layers=[module.linear],
-            round_to=MULTIPLE if "multiples" in how else None,
+            round_to=8 if "multiples" in how else None,
         )
         for _ in range(STEPS):
             pruner.step()
@@ -197,23 +199,23 @@ def _summary(how: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _shows(summary: list[dict[str, Any]]) -> list[Show]:
-    """On three seeds or more: HAP against magnitude, and both against the better of the peer's rows."""
+    """On three seeds or more, at the same widths: HAP against magnitude, and both against the peer."""
     right = {row["method"]: row["accuracy %"] for row in summary}
     error = {row["method"]: row["standard error"] for row in summary}
-    if error["magnitude"] is None:
-        return []
-    peer = max(right[how] for how in PEERS)
-    doubt = (error["hap"] ** 2 + error["magnitude"] ** 2) ** 0.5
-    return [
-        Show(
-            "curvature", 4, right["hap"] - right["magnitude"], f"at least {-doubt:.2f} points from magnitude",
-            right["hap"] >= right["magnitude"] - doubt,
-        ),
-        Show(
-            "curvature", 4, min(right[how] for how in OURS) - peer, "at least 0 points from Torch-Pruning's best row",
-            min(right[how] for how in OURS) >= peer,
-        ),
-    ]  # fmt: skip
+    shows = []
+    for widths in MULTIPLES:
+        hap, magnitude = (f"{method}, {widths}" for method in METHODS_OF_OURS)
+        if error[magnitude] is None:
+            return []
+        doubt = (error[hap] ** 2 + error[magnitude] ** 2) ** 0.5
+        ahead = right[hap] - right[magnitude]
+        shows.append(
+            Show("curvature", 4, ahead, f"{widths}: hap at least {-doubt:.2f} points from magnitude", ahead >= -doubt)
+        )
+        for ours in (hap, magnitude):
+            ahead = right[ours] - right[f"Torch-Pruning, {widths}"]
+            shows.append(Show("curvature", 4, ahead, f"{ours}: at least 0 points from Torch-Pruning's", ahead >= 0))
+    return shows
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune.api.modules import one_tensor, traced_of
 from edgeprune.compact.apply import compact_soundly
 from edgeprune.compact.implant import implanted
-from edgeprune.compact.sensitivity import sensitivities
+from edgeprune.compact.sensitivity import images_for, sensitivities
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
@@ -45,9 +45,6 @@ from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
 from edgeprune.spec.target import Target, load_target
 from edgeprune.train.network import Network
-
-MEASURED = 128
-"""Images on which cuts are measured."""
 
 
 def prune(
@@ -167,7 +164,7 @@ def prune(
         known = channel_traces(traced, ground.weights, data[0], data[1], Probing(probes, seed=seed), silent)
     scores = METHODS[method](traced.module, ground.groups, known, trace_floor)
     if data is not None and allocation == "measured" and coupling == "group":
-        images = data[0][:MEASURED].to(device_of(traced))
+        images = data[0][: images_for(traced, ground.groups, widths)].to(device_of(traced))
         curves = sensitivities(traced, ground.found, ground.groups, scores, widths, images)
         scores = replace(scores, measured=curves)
 

@@ -19,6 +19,7 @@ from torch import Tensor, fx
 
 from edgeprune.compact.check import Masked
 from edgeprune.compact.keeps import Keeps
+from edgeprune.model.count import macs
 from edgeprune.model.groups import Group
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.shapes import node_shapes
@@ -29,6 +30,8 @@ from edgeprune.pruning.score import Curve, Scores
 
 POINTS = 8
 """Widths of a group that are measured; what lies between is interpolated."""
+FEWEST, MOST, WORK = 64, 512, 2e13
+"""Images at least and at most, and the multiply-adds beyond which there are fewer than the most."""
 AT_ONCE = 2**27
 """Elements of activations that are held at a time."""
 FAR = 1e6
@@ -76,6 +79,12 @@ def sensitivities(
                 done += 1
                 tick("measuring cuts", done, total)
     return {group.name: _curve(len(group.units), points[group.name], lost[group.name]) for group in groups}
+
+
+def images_for(traced: Traced, groups: list[Group], limits: Limits) -> int:
+    """How many images to measure on."""
+    widths = sum(len(_points(ladder(group, limits).tolist())) for group in groups)
+    return int(min(MOST, max(FEWEST, WORK / max(1, widths * macs(traced)))))
 
 
 def _points(kept: list[int]) -> list[int]:

@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edgeprune.compact.sensitivity import sensitivities
+from edgeprune.compact.sensitivity import images_for, sensitivities
 from edgeprune.curvature.curvature import load_curvature
 from edgeprune.model.batches import sample
 from edgeprune.model.device import device_of
@@ -19,7 +19,6 @@ from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.score import Curve, Scores
 
 CURVES = "curves.json"
-IMAGES = 128
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,9 @@ def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:
         traced = work.load(dense)
         ground = open_ground(traced, recipe, work.target)
         scores = Ranked(curvature).scores(work, traced, ground)
-        x, _ = sample(work.data.train, work.data.preprocessing, IMAGES, recipe.seed)
         limits = widths(recipe, work.target)
+        count = images_for(traced, ground.groups, limits)
+        x, _ = sample(work.data.train, work.data.preprocessing, count, recipe.seed)
         found = sensitivities(traced, ground.found, ground.groups, scores, limits, x.to(device_of(traced)), work.tick)
         text = json.dumps({name: asdict(curve) for name, curve in found.items()}, indent=2)
         (folder / CURVES).write_text(text, encoding="utf-8")
