@@ -3,10 +3,11 @@
     pip install torch-pruning torchvision
     python benchmarks/methods.py --data CIFAR_FOLDER --weights FILE [--epochs 3] [--seeds 3] [--quick] [--json FILE]
 
-Widths are multiples of 8, as INT8 kernels want them, or any. The network is the option-A ResNet-20 with its shortcuts written as 1x1 convolutions of zeros and ones (option B, whose
-channels every tool can follow): the same function, with the same weights, in every row. Same images, same order of
-batches, same distillation from the dense network, BatchNorm re-estimated first in every row; the best epoch is chosen
-on the validation images, and judged on the test images. Multiply-adds are counted by edgeprune in every row.
+Widths are multiples of 8, as INT8 kernels want them, or any. The network is the option-A ResNet-20 with its shortcuts
+written as 1x1 convolutions of zeros and ones (option B, whose channels every tool can follow): the same function, with
+the same weights, in every row. Same images, same order of batches, same distillation from the dense network, BatchNorm
+re-estimated first in every row; the best epoch is chosen on the validation images, and judged on the test images.
+Multiply-adds are counted by edgeprune in every row.
 """
 
 from __future__ import annotations

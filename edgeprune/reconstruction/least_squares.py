@@ -60,6 +60,34 @@ class Summing:
         return Moments(self._inputs / self._count, outputs / self._count)
 
 
+class Rows:
+    """The kept places of each output channel, side by side: channels that keep fewer are filled up.
+
+    Args:
+        inputs: second moments `[groups, K, K]`.
+        kept: bool `[out, K]`.
+    """
+
+    def __init__(self, inputs: Tensor, kept: Tensor) -> None:
+        self._inputs, self._kept = inputs, kept.to(inputs.device)
+        self.most = int(kept.sum(1).max())
+        order = self._kept.to(torch.int8).argsort(dim=1, descending=True, stable=True)
+        self.places = order[:, : self.most]
+        """`[out, most]`, ascending where `live`."""
+        self.live = self._kept.gather(1, self.places)
+        self.group = torch.arange(len(kept), device=inputs.device) // (len(kept) // len(inputs))
+
+    def blocks(self, rows: Tensor) -> Tensor:
+        """`A_ZZ` of some channels, `[rows, most, most]`, zero where nothing is kept."""
+        index, on = self.places[rows], self.live[rows]
+        found = self._inputs[self.group[rows][:, None, None], index[:, :, None], index[:, None, :]]
+        return found * (on[:, :, None] & on[:, None, :])
+
+    def diagonal(self) -> Tensor:
+        """That of the blocks, `[out, most]`."""
+        return self._inputs.diagonal(dim1=1, dim2=2)[self.group].gather(1, self.places) * self.live
+
+
 def solve_rows(moments: Moments, kept: Tensor, ridge: float = RIDGE) -> Tensor:
     """The best kept weights of every output channel, zero elsewhere: `[out, K]`, float64.
 
@@ -68,28 +96,21 @@ def solve_rows(moments: Moments, kept: Tensor, ridge: float = RIDGE) -> Tensor:
         kept: bool `[out, K]`.
         ridge: added to the diagonal, relative to its mean.
     """
-    out, size = kept.shape
-    groups = len(moments.inputs)
-    diagonal = moments.inputs.diagonal(dim1=1, dim2=2)
-    added = ridge * diagonal.mean(1).clamp_min(torch.finfo(torch.float64).tiny)
-    solved = torch.zeros(out, size, dtype=torch.float64, device=moments.inputs.device)
-    most = int(kept.sum(1).max())
-    if most == 0:
+    mean = moments.inputs.diagonal(dim1=1, dim2=2).mean(1)
+    added = ridge * mean.clamp_min(torch.finfo(torch.float64).tiny)
+    solved = torch.zeros(kept.shape, dtype=torch.float64, device=moments.inputs.device)
+    rows = Rows(moments.inputs, kept)
+    if rows.most == 0:
         return solved
-    # Kept places first; rows that keep fewer are filled up with unknowns of their own that come out as zero.
-    places = kept.to(torch.int8).argsort(dim=1, descending=True, stable=True)[:, :most].to(solved.device)
-    live = kept.to(solved.device).gather(1, places)
-    for rows in torch.arange(out, device=solved.device).split(max(1, AT_ONCE // most**2)):
-        group = rows // (out // groups)
-        index, on = places[rows], live[rows]
-        a = moments.inputs[group[:, None, None], index[:, :, None], index[:, None, :]]
-        a = a * (on[:, :, None] & on[:, None, :])
-        a.diagonal(dim1=1, dim2=2).add_(torch.where(on, added[group][:, None], 1.0))
-        b = moments.outputs[rows].gather(1, index) * on
+    for some in torch.arange(len(kept), device=solved.device).split(max(1, AT_ONCE // rows.most**2)):
+        a, index, on = rows.blocks(some), rows.places[some], rows.live[some]
+        # Unknowns of their own, which come out as zero, where a channel keeps fewer.
+        a.diagonal(dim1=1, dim2=2).add_(torch.where(on, added[rows.group[some]][:, None], 1.0))
+        b = moments.outputs[some].gather(1, index) * on
         factor, failed = torch.linalg.cholesky_ex(a)
         if bool(failed.any()):
             found = torch.linalg.lstsq(a, b[:, :, None]).solution[:, :, 0]
         else:
             found = torch.cholesky_solve(b[:, :, None], factor)[:, :, 0]
-        solved[rows] = solved[rows].scatter(1, index, found * on)
+        solved[some] = solved[some].scatter(1, index, found * on)
     return solved

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.curvature.cg import Stop, conjugate_gradients
-from edgeprune.reconstruction.window import Batch
+from edgeprune.reconstruction.window import Batch, Point
 
 ENOUGH, HALVINGS = 1e-4, 12
 """Armijo's share of the foretold decrease, and how often a step is halved before it is given up."""
@@ -76,15 +76,14 @@ class Kept:
         ]
 
 
-Precondition = Callable[[Tensor], Tensor]
+Precondition = Callable[[Point, float], Callable[[Tensor], Tensor]]
+"""From where a step begins and its damping to an approximate inverse."""
 
 
 class Newton:
     """Steps over batches; the damping and the size of the gradient are carried from one to the next."""
 
-    def __init__(
-        self, kept: Kept, settings: Settings, precondition: Callable[[float], Precondition] | None = None
-    ) -> None:
+    def __init__(self, kept: Kept, settings: Settings, precondition: Precondition | None = None) -> None:
         self._kept, self._settings, self._precondition = kept, settings, precondition
         self._damping: float | None = None
         self._first: float | None = None
@@ -114,7 +113,7 @@ class Newton:
             damping,
             self._tolerance(size),
             self._settings.iterations,
-            precondition=self._precondition(damping) if self._precondition is not None else None,
+            precondition=self._precondition(point, damping) if self._precondition is not None else None,
         )
         along = float(slope.dot(solved.x))
         moved, found = self._search(batch, tensors, point.loss, solved.x, along)

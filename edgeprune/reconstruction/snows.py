@@ -12,7 +12,7 @@ from __future__ import annotations
 import io
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,9 +24,10 @@ from edgeprune.model.attributes import attribute
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick, silent
 from edgeprune.reconstruction.cascade import WHOLE, Cascade, Place, Walking
-from edgeprune.reconstruction.least_squares import RIDGE, Summing, solve_rows
-from edgeprune.reconstruction.newton import Kept, Newton, Settings, Step
-from edgeprune.reconstruction.window import Pick, Window
+from edgeprune.reconstruction.least_squares import RIDGE, Moments, Summing, solve_rows
+from edgeprune.reconstruction.newton import Kept, Newton, Precondition, Settings, Step
+from edgeprune.reconstruction.precondition import RowBlocks
+from edgeprune.reconstruction.window import Pick, Point, Window
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,7 @@ class Snows:
     """`steps`: K, operations ahead; None: to the end. `warm`: start from least squares. `biases`: move them too.
 
     `passes`: over the batches, one step on each. `slow`: relative progress of a step below which, three times in a
-    row, the layer is done.
+    row, the layer is done. `precondition`: see there.
     """
 
     steps: int | None = None
@@ -42,6 +43,7 @@ class Snows:
     biases: bool = False
     passes: int = 1
     slow: float = 0.005
+    precondition: bool = True
     newton: Settings = field(default_factory=Settings)
     walking: Walking = field(default_factory=Walking)
 
@@ -141,13 +143,14 @@ def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor]
     ahead = place.window(names, asked.steps)
     held_back = place.batch(ahead, place.batches - 1)
     tried = {"masked": masked}
-    if asked.warm and place.simple is not None:
-        tried["solved"] = _solved(place, mask, masked)
+    moments = _moments(place, names) if place.simple is not None else None
+    if asked.warm and moments is not None:
+        tried["solved"] = [t.to(masked[0]) for t in _solved(moments, mask, len(names) > 1)]
     losses = {name: held_back.loss(tensors) for name, tensors in tried.items()}
     start = min(losses, key=losses.__getitem__)
     steps: list[Step] = []
     if asked.steps != 0 or place.simple is None or not asked.warm:
-        tried["moved"], steps = _moved(place, ahead, mask, tried[start], asked)
+        tried["moved"], steps = _moved(place, ahead, mask, tried[start], asked, moments)
         losses["moved"] = held_back.loss(tried["moved"])
     taken = min(losses, key=losses.__getitem__)
     log = Rebuilt(
@@ -163,33 +166,40 @@ def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor]
     return dict(zip(names, tried[taken], strict=True)), log
 
 
-def _solved(place: Place, mask: Tensor, masked: Sequence[Tensor], ridge: float = RIDGE) -> list[Tensor]:
-    """Least squares on the layer's own output, over all batches."""
+def _moments(place: Place, names: Sequence[str]) -> Moments:
+    """What the layer reads against what it should put out, over all batches; a bias that moves reads a 1."""
     assert place.simple is not None
-    moves_bias = len(masked) > 1
-    summing, wanted = Summing(place.simple, moves_bias), place.outputs()
-    fixed = None
-    if not moves_bias and place.bias is not None:
-        fixed = attribute(place.cascade.folded.module, place.bias)
+    summing, wanted = Summing(place.simple, len(names) > 1), place.outputs()
+    fixed = attribute(place.cascade.folded.module, place.bias) if place.bias is not None and len(names) == 1 else None
     for number in range(place.batches):
         target = wanted(number)
         if fixed is not None:
             target = target - fixed.view(-1, *[1] * (0 if place.simple.linear else target.dim() - 2))
         summing.add(place.inputs(number), target)
+    return summing.moments()
+
+
+def _solved(moments: Moments, mask: Tensor, bias: bool, ridge: float = RIDGE) -> list[Tensor]:
+    """Least squares on the layer's own output."""
     kept = mask.flatten(1)
-    if moves_bias:
+    if bias:
         kept = torch.cat([kept, kept.new_ones(len(kept), 1)], 1)
-    rows = solve_rows(summing.moments(), kept, ridge).to(masked[0])
-    found = [rows[:, : mask[0].numel()].view(mask.shape)]
-    return [*found, rows[:, -1].clone()] if moves_bias else found
+    rows = solve_rows(moments, kept, ridge)
+    found = [rows[:, : mask[0].numel()].reshape(mask.shape)]
+    return [*found, rows[:, -1].clone()] if bias else found
 
 
 def _moved(
-    place: Place, ahead: Window, mask: Tensor, tensors: Sequence[Tensor], asked: Snows
+    place: Place,
+    ahead: Window,
+    mask: Tensor,
+    tensors: Sequence[Tensor],
+    asked: Snows,
+    moments: Moments | None,
 ) -> tuple[list[Tensor], list[Step]]:
     """Newton steps over the batches, all but the one held back where there are more."""
     kept = Kept([mask, *[torch.ones_like(tensor, dtype=torch.bool) for tensor in tensors[1:]]])
-    newton = Newton(kept, asked.newton)
+    newton = Newton(kept, asked.newton, _preconditioned(moments, mask, tensors) if asked.precondition else None)
     found, steps, slow = [*tensors], list[Step](), 0
     for _ in range(asked.passes):
         for number in range(max(1, place.batches - 1)):
@@ -199,3 +209,17 @@ def _moved(
             if slow == 3:
                 return found, steps
     return found, steps
+
+
+def _preconditioned(moments: Moments | None, mask: Tensor, tensors: Sequence[Tensor]) -> Precondition | None:
+    """By what the layer reads, where that is known."""
+    if moments is None:
+        return None
+    size = mask[0].numel()
+    blocks = RowBlocks(moments.inputs[:, :size, :size], mask.flatten(1), tensors[0])
+
+    def at(point: Point, damping: float) -> Callable[[Tensor], Tensor]:
+        assert point.output_weights is not None
+        return blocks.at(point.output_weights(), damping)
+
+    return at

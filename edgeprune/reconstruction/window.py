@@ -17,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from edgeprune.curvature.convolution import make_twice_differentiable
 from edgeprune.curvature.hvp import pull
+from edgeprune.model.operators import name_of
 from edgeprune.reconstruction.ahead import operations_ahead
 from edgeprune.reconstruction.front import Front
 from edgeprune.reconstruction.part import Part, needed, part
@@ -27,7 +28,7 @@ Pick = Callable[[str, Tensor], Tensor]
 
 @dataclass(frozen=True)
 class Window:
-    """A layer and what is ahead of it. `matched`: names of the operations, the layer first.
+    """A layer and what is ahead of it. `matched`: names of the operations, the layer first; `axis`: of its outputs.
 
     `student(tensors, values)` takes the layer's own weight and bias as its given arguments; `teacher((), values)`.
     """
@@ -37,6 +38,7 @@ class Window:
     matched: tuple[str, ...]
     student: Part
     teacher: Part
+    axis: int
 
     def wanted(self, values: dict[str, Any], pick: Pick) -> list[Tensor]:
         """The teacher's values, as the student has them."""
@@ -76,6 +78,7 @@ def window(
         tuple(node.name for node in nodes),
         own,
         part(teacher, needed(targets, other.after()), targets),
+        1 if name_of(readers[0]).startswith("conv") else -1,
     )
 
 
@@ -88,7 +91,7 @@ class Batch:
     """The K-step loss on one batch, as a function of the layer's tensors."""
 
     def __init__(self, ahead: Window, values: dict[str, Any], wanted: Sequence[Tensor]) -> None:
-        self._part, self._wanted = ahead.student, list(wanted)
+        self._part, self._wanted, self._axis = ahead.student, list(wanted), ahead.axis
         self._values = [values[name] for name in ahead.student.inputs]
 
     def loss(self, tensors: Sequence[Tensor]) -> float:
@@ -102,9 +105,13 @@ class Batch:
             outputs = self._run(moving)
             total = self._squares(outputs)
             loss = float(total.detach())
+
+            def weights() -> Tensor:
+                return self._output_weights(outputs)
+
             if kind == "hessian":
                 slopes = torch.autograd.grad(total, moving, create_graph=True, materialize_grads=True)
-                return Point(loss, [s.detach() for s in slopes], lambda v: pull(slopes, moving, v))
+                return Point(loss, [s.detach() for s in slopes], lambda v: pull(slopes, moving, v), weights)
             seeds = [torch.zeros_like(output, requires_grad=True) for output in outputs]
             pulled = torch.autograd.grad(outputs, moving, grad_outputs=seeds, create_graph=True, materialize_grads=True)
         errors = [2 / y.numel() * (y.detach() - t) for y, t in zip(outputs, self._wanted, strict=True)]
@@ -113,7 +120,15 @@ class Batch:
             moved = pull(pulled, seeds, vectors)
             return pull(outputs, moving, [2 / m.numel() * m for m in moved])
 
-        return Point(loss, pull(outputs, moving, errors), product)
+        return Point(loss, pull(outputs, moving, errors), product, weights)
+
+    def _output_weights(self, outputs: Sequence[Tensor]) -> Tensor:
+        """`[out]`: see `precondition`. The signs are the same at every call."""
+        generator = torch.Generator().manual_seed(0)
+        signs = [torch.randint(0, 2, y.shape, generator=generator).to(y) * 2 - 1 for y in outputs]
+        scaled = [(2 / y.numel()) ** 0.5 * s for y, s in zip(outputs, signs, strict=True)]
+        (slope,) = pull(outputs, [outputs[0]], scaled)
+        return slope.square().movedim(self._axis, 0).flatten(1).sum(1)
 
     def _run(self, tensors: Sequence[Tensor]) -> list[Tensor]:
         return [*self._part(tensors, self._values)]
@@ -126,8 +141,12 @@ class Batch:
 
 @dataclass(frozen=True)
 class Point:
-    """A loss, its gradient, and products with its Hessian or Gauss-Newton matrix, in the shapes of the tensors."""
+    """A loss, its gradient, and products with its Hessian or Gauss-Newton matrix, in the shapes of the tensors.
+
+    `output_weights()`: how much the loss is curved in each output channel of the layer, `[out]` (`precondition`).
+    """
 
     loss: float
     gradient: list[Tensor]
     product: Callable[[Sequence[Tensor]], list[Tensor]]
+    output_weights: Callable[[], Tensor] | None = None

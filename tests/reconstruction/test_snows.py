@@ -49,7 +49,7 @@ def test_newton_with_no_operation_ahead_is_least_squares(weight: str) -> None:
     moved, log = rebuild(place, mask, asked)
     solved, _ = rebuild(place, mask, Snows(steps=0, walking=asked.walking))
     # The closed form has a ridge of 1e-4; without it both are the same minimum.
-    found = module_under_test._solved(place, mask, [place.value * mask], ridge=0.0)
+    found = module_under_test._solved(module_under_test._moments(place, [weight]), mask, bias=False, ridge=0.0)
     assert log.taken == "moved"
     torch.testing.assert_close(moved[weight], found[0], rtol=1e-5, atol=1e-6)
     torch.testing.assert_close(solved[weight], found[0], rtol=1e-2, atol=1e-2)

@@ -1,0 +1,223 @@
+"""SNOWS (arXiv 2411.18376): one-shot accuracy without any training, on CIFAR-10 networks.
+
+N:M and single weights, against magnitude with and without BatchNorm re-estimated, Wanda (arXiv 2306.11695) and
+SparseGPT (arXiv 2301.00774), all on the same 3,000 training images as they are; the layer that reads the image and the
+classifier stay dense. Channels: half of the multiply-adds cut by magnitude, then BatchNorm re-estimated, or SNOWS. The
+ResNet-20 is one trained on these images; ResNet-32 and 56 are trained on lossless ones (81 to 83 % on these) unless
+other weights are given. Seconds and the process's peak memory are of each way alone, in a process of its own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import multiprocessing
+import resource
+import sys
+import time
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from record import Show, save
+from torch import Tensor
+
+from edgeprune.compact.apply import compact_soundly
+from edgeprune.compact.sensitivity import images_for, sensitivities
+from edgeprune.curvature.probing import Probing
+from edgeprune.model.batches import sample
+from edgeprune.model.count import macs
+from edgeprune.model.data import Data, load_data
+from edgeprune.model.evaluate import accuracy
+from edgeprune.model.networks import NETWORKS
+from edgeprune.model.traced import Traced, trace
+from edgeprune.model.weights import load_weights
+from edgeprune.pipeline.masked import weight_curvature
+from edgeprune.progress import silent
+from edgeprune.pruning.budget import choose
+from edgeprune.pruning.eligible import eligible
+from edgeprune.pruning.levels import Limits
+from edgeprune.pruning.masks import Share, apply_masks, choose_masks
+from edgeprune.pruning.methods import METHODS
+from edgeprune.pruning.plan import prunable
+from edgeprune.reconstruction.cascade import Cascade, Walking
+from edgeprune.reconstruction.channels import snows_on_channels
+from edgeprune.reconstruction.least_squares import Summing
+from edgeprune.reconstruction.snows import Rebuilt, Snows, snows
+from edgeprune.reconstruction.sparsegpt import sparsegpt
+from edgeprune.spec.methods import ScoreName
+from edgeprune.spec.pattern import Pattern, parse_pattern
+from edgeprune.spec.recipe import Budget, Source
+from edgeprune.train.batch_norm import reestimate
+
+IMAGES, MOST_OF_A_LAYER = 3000, 0.95
+PATTERNS = (("2:4", 0.5), ("1:4", 0.75), *(("unstructured", share) for share in (0.5, 0.7, 0.8, 0.9)))
+QUICK = (("1:4", 0.75),)
+DECIDING = {("2:4", 0.5), ("1:4", 0.75), ("unstructured", 0.8)}
+AHEAD: dict[str, int | None] = {"0": 0, "3": 3, "10": 10, "end": None}
+BASELINES = ("magnitude", "magnitude + BatchNorm", "Wanda", "Wanda + BatchNorm", "SparseGPT")
+CHANNELS = ("cut + BatchNorm", "cut + SNOWS K=end")
+
+
+def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
+    """The table, and what it decides."""
+    names = [name for name in ("resnet20", "resnet32", "resnet56") if getattr(asked, name) is not None]
+    if not names:
+        sys.exit("--resnet20 is needed")
+    found: list[dict[str, Any]] = []
+    for name in names[:1] if asked.quick else names:
+        patterns = QUICK if asked.quick else PATTERNS if name == "resnet20" else [*sorted(DECIDING)]
+        ahead = [*AHEAD] if name == "resnet20" else ["end"]
+        for pattern, share in patterns:
+            for way in (*BASELINES, *(f"SNOWS K={k}" for k in ahead)):
+                found.append(_apart(name, getattr(asked, name), asked, pattern, share, way))
+                _keep(found, asked)
+        for way in CHANNELS:
+            found.append(_apart(name, getattr(asked, name), asked, "channel", 0.5, way))
+            _keep(found, asked)
+    return found, _shows(found)
+
+
+def _keep(found: list[dict[str, Any]], asked: argparse.Namespace) -> None:
+    print(json.dumps({k: v for k, v in found[-1].items() if k != "layers"}), file=sys.stderr)
+    if asked.json:
+        save("papers: snows", found, _shows(found), asked.json)
+
+
+def _apart(name: str, weights: Path, asked: argparse.Namespace, pattern: str, share: float, way: str) -> dict[str, Any]:
+    """One way, in a process of its own."""
+    images = 1000 if asked.quick else IMAGES
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_row, (name, weights, asked.data, pattern, share, way, images))
+
+
+def _row(name: str, weights: Path, folder: Path, pattern: str, share: float, way: str, images: int) -> dict[str, Any]:
+    data = load_data(Source(model=name, data=str(folder)), 32)
+    module = NETWORKS[name].build(10, 3)
+    load_weights(module, weights, name)
+    dense = trace(module.eval(), (3, 32, 32))
+    x, y = sample(data.train, data.preprocessing, images, 0)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    begin = time.perf_counter()
+    if pattern == "channel":
+        student, log = _channels(dense, x, way)
+    else:
+        student, log = _masked(dense, x, y, parse_pattern(pattern), share, way)
+    seconds = time.perf_counter() - begin
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+    return {
+        "network": name,
+        "pattern": pattern,
+        "share": share,
+        "zeros": _zeros(student) if pattern != "channel" else None,
+        "MACs": macs(student) / macs(dense),
+        "way": way,
+        "accuracy %": _right(student, data),
+        "dense %": _right(dense, data),
+        "seconds": seconds,
+        "seconds a layer": seconds / len(log) if log else None,
+        "GB more": peak * 1024 / 1e9,
+        "layers": {row.weight: asdict(row) for row in log},
+    }
+
+
+def _right(traced: Traced, data: Data) -> float:
+    return 100 * accuracy(traced.module, data.test, data.preprocessing).value
+
+
+def _zeros(traced: Traced) -> float:
+    weights = [p for _, p in traced.module.named_parameters() if p.dim() > 1]
+    return sum(int((w == 0).sum()) for w in weights) / sum(w.numel() for w in weights)
+
+
+def _twin(traced: Traced) -> Traced:
+    return Traced(copy.deepcopy(traced.module), traced.input_shape)
+
+
+def _masked(
+    dense: Traced, x: Tensor, y: Tensor, pattern: Pattern, share: float, way: str
+) -> tuple[Traced, list[Rebuilt]]:
+    layers, student = eligible(dense, pattern, None, ()), _twin(dense)
+    if way == "SparseGPT":
+        return _sparsegpt(dense, layers.weights, x, pattern, share), []
+    scores: ScoreName = "wanda" if way.startswith("Wanda") else "magnitude"
+    curvature = None
+    if scores == "wanda":
+        curvature = weight_curvature(dense, scores, layers.weights, pattern, x, y, Probing(), silent)
+    masks = choose_masks(dense.module, layers, pattern, scores, curvature, Share(share, MOST_OF_A_LAYER)).kept
+    if way.startswith("SNOWS"):
+        return student, snows(student, dense, masks, x, Snows(steps=AHEAD[way.partition("=")[2]]))
+    apply_masks(student.module, masks)
+    if "BatchNorm" in way:
+        reestimate(student, x.split(128))
+    return student, []
+
+
+def _sparsegpt(dense: Traced, weights: tuple[str, ...], x: Tensor, pattern: Pattern, share: float) -> Traced:
+    """Layer by layer, on inputs from the network as pruned so far; the same share of every layer."""
+    student = _twin(dense)
+    cascade = Cascade(student, dense, x, Walking())
+    masks = {}
+    for place in cascade.places(weights):
+        assert place.simple is not None
+        summing = Summing(place.simple, bias=False)
+        for number in range(place.batches):
+            summing.add(place.inputs(number), None)
+        value, masks[place.weight] = sparsegpt(place.value, summing.moments().inputs, pattern, share)
+        cascade.set(place.weight, value)
+    cascade.write_back(weights, masks)
+    cascade.close()
+    return student
+
+
+def _channels(dense: Traced, x: Tensor, way: str) -> tuple[Traced, list[Rebuilt]]:
+    ground, limits = prunable(dense), Limits(8, MOST_OF_A_LAYER)
+    scored = METHODS["magnitude"](dense.module, ground.groups, None, "zero")
+    images = x[: images_for(dense, ground.groups, limits)]
+    curves = sensitivities(dense, ground.found, ground.groups, scored, limits, images)
+    scored = replace(scored, measured=curves)
+    done = compact_soundly(
+        dense,
+        ground.found,
+        ground.groups,
+        lambda free: choose(free, scored, ground.cost, Budget(macs=0.5), limits),
+        x[:8],
+    )
+    if "SNOWS" in way:
+        return snows_on_channels(dense, ground.found, done.cuts.units, x, Snows())
+    reestimate(done.traced, x.split(128))
+    return done.traced, []
+
+
+def _shows(found: list[dict[str, Any]]) -> list[Show]:
+    """Of the ResNet-20, as far as its rows are there."""
+    right = {(row["pattern"], row["way"], _share(row)): row for row in found if row["network"] == "resnet20"}
+    shows = []
+    for pattern, share in sorted(DECIDING):
+        ways = {way: row for (p, way, s), row in right.items() if p == pattern and s == _nearest(pattern, share)}
+        if not {"magnitude + BatchNorm", "SparseGPT", "SNOWS K=end"} <= set(ways):
+            continue
+        lost = {way: row["dense %"] - row["accuracy %"] for way, row in ways.items()}
+        ours, plain, other = lost["SNOWS K=end"], lost["magnitude + BatchNorm"], lost["SparseGPT"]
+        label = f"{pattern} {share}"
+        shows += [
+            Show("snows", 2, ours / plain, f"{label}: at most 0.35 of what magnitude loses", ours <= 0.35 * plain),
+            Show("snows", 2, ours - other, f"{label}: fewer points lost than by SparseGPT", ours < other),
+        ]
+    by_way = {way: row for (p, way, _), row in right.items() if p == "channel"}
+    if len(by_way) == len(CHANNELS):
+        gain = by_way[CHANNELS[1]]["accuracy %"] - by_way[CHANNELS[0]]["accuracy %"]
+        shows.append(Show("snows", 4, gain, "at least 10 points above BatchNorm re-estimated", gain >= 10))
+    whole = [row["seconds"] for (_, way, _), row in right.items() if way == "SNOWS K=end"]
+    if whole:
+        shows.append(Show("snows", 3, max(whole), "at most 1800 s for K to the end", max(whole) <= 1800))
+    return shows
+
+
+def _share(row: dict[str, Any]) -> float | None:
+    return _nearest(row["pattern"], row["share"])
+
+
+def _nearest(pattern: str, share: float) -> float | None:
+    return share if pattern == "unstructured" else None
