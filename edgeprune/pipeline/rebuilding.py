@@ -71,7 +71,8 @@ def note(stage: Stage) -> list[str]:
     middle = shares[len(shares) // 2] if shares else 1.0
     kept = sum(row.taken == "masked" for row in rows)
     left = f"; {kept} stayed as they were cut, since nothing better was found" if kept else ""
+    layers = "1 layer" if len(rows) == 1 else f"{len(rows)} layers"
     return [
-        f"SNOWS: {len(rows)} layers rebuilt; on images held back the error ahead of a layer fell to a median of "
+        f"SNOWS: {layers} rebuilt; on images held back the error ahead of a layer fell to a median of "
         f"{100 * middle:.1f} % of what the cut left{left}"
     ]

@@ -1,0 +1,158 @@
+"""SNOWS through the chain and from Python: what ships, what is said, and what is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from torch import Tensor, nn
+
+import edgeprune
+from edgeprune.errors import EdgepruneError
+from edgeprune.exporting.patterns import find_patterns
+from edgeprune.model.batches import sample
+from edgeprune.model.data import load_data
+from edgeprune.model.traced import load
+from edgeprune.pipeline import deliver
+from edgeprune.pipeline.compress import Outcome, compress
+from edgeprune.pipeline.options import recipe_from
+from edgeprune.pipeline.steps import network
+from edgeprune.pruning.masks import load_masks
+from edgeprune.spec.methods import Curving, Rebuilding
+from edgeprune.spec.pattern import parse_pattern
+from edgeprune.spec.recipe import Budget, Recipe, Source, Training
+from tests import tiny
+
+
+def _recipe(folder: Path, **more: object) -> Recipe:
+    tiny.write_net(folder)
+    tiny.write_npz(folder / "data.npz")
+    source = Source(model=f"{folder / 'net.py'}:build", data=str(folder / "data.npz"))
+    training = Training(epochs=0, qat_epochs=1, dense_epochs=3, batch_size=16)
+    given = {"target": "cpu-x86-avx2", "training": training, "curvature": Curving(probes=2)} | more
+    return Recipe(source=source, **given)
+
+
+def _stages(outcome: Outcome) -> dict[str, Path]:
+    return {stage.name: stage.path for stage in outcome.stages}
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deliver, "SECONDS", 0.1)
+
+
+def _logits(stage: Path, x: Tensor) -> Tensor:
+    with torch.no_grad():
+        return load(stage / "network.pt2").module(x)
+
+
+def _images(recipe: Recipe) -> Tensor:
+    """Test images, as the network takes them."""
+    data = load_data(recipe.source, tiny.SIDE)
+    return sample(data.test, data.preprocessing, 48, 0)[0]
+
+
+def _error(stages: dict[str, Path], name: str, x: Tensor) -> float:
+    return float((_logits(stages[name], x) - _logits(stages["dense"], x)).square().mean())
+
+
+@pytest.mark.parametrize("masks", ["magnitude", "wanda", "obs"])
+def test_masked_weights_are_rebuilt_and_the_zeros_ship(tmp_path: Path, masks: str) -> None:
+    recipe = _recipe(
+        tmp_path, method="snows", pattern="2:4", snows=Rebuilding(masks=masks, batch_size=32), precision="int8"
+    )
+    outcome = compress(recipe, tmp_path / "run")
+    stages = _stages(outcome)
+    kept = load_masks(stages["prune"] / "masks.safetensors").kept
+    rebuilt = dict(network(next(s for s in outcome.stages if s.name == "rebuild")).module.named_parameters())
+    for name, mask in kept.items():
+        assert not rebuilt[name][~mask].any()
+    x = _images(recipe)
+    assert _error(stages, "rebuild", x) < 0.5 * _error(stages, "prune", x)
+    found = find_patterns(onnx.load(tmp_path / "run" / "bundle" / "model.onnx"), parse_pattern("2:4"))
+    assert found["body.0"].pattern == "2:4"
+    assert outcome.result is not None
+    (note,) = [note for note in outcome.result.notes if note.startswith("SNOWS")]
+    assert note.startswith("SNOWS: 1 layer rebuilt")
+    rows = json.loads((stages["rebuild"] / "rebuilt.json").read_text(encoding="utf-8"))
+    assert [row["weight"] for row in rows] == ["body.0.weight"]
+
+
+@pytest.mark.parametrize("method", ["magnitude", "hap", "snows"])
+def test_cut_channels_are_made_up_for_after_any_method(tmp_path: Path, method: str) -> None:
+    compensate = "none" if method == "snows" else "snows"
+    recipe = _recipe(tmp_path, method=method, compensate=compensate, budget=Budget(macs=0.6), precision="fp32")
+    outcome = compress(recipe, tmp_path / "run")
+    stages = _stages(outcome)
+    assert ("curvature" in stages) == (method == "hap")
+    x = _images(recipe)
+    assert _error(stages, "rebuild", x) < 0.5 * _error(stages, "prune", x)
+    # With no epoch and no BatchNorm re-estimated, what SNOWS left is what ships.
+    torch.testing.assert_close(_logits(stages["finetune"], x), _logits(stages["rebuild"], x))
+    again = compress(recipe, tmp_path / "run")
+    assert not any(stage.ran for stage in again.stages)
+
+
+def test_batch_norm_is_re_estimated_where_that_is_asked(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, method="snows", pattern="2:4", snows=Rebuilding(reestimate=True), precision="fp32")
+    stages = _stages(compress(recipe, tmp_path / "run"))
+    x = _images(recipe)
+    assert not torch.allclose(_logits(stages["finetune"], x), _logits(stages["rebuild"], x))
+
+
+REFUSED = {
+    "implants": ({"compensate": "snows", "implant": 0.1}, "--implant is trained from zero, which SNOWS cannot"),
+    "settings alone": ({"lookahead": "3"}, "settings of SNOWS belong to --method snows or --compensate snows"),
+    "a mask without a pattern": ({"method": "snows", "mask": "wanda"}, "--mask wanda chooses the weights"),
+    "a drop": ({"method": "snows", "max_drop": 0.01}, "--max-drop tries cuts"),
+    "no number": ({"method": "snows", "lookahead": "far"}, "--lookahead 'far': neither a number nor end"),
+    "a negative number": ({"method": "snows", "lookahead": "-1"}, "lookahead"),
+    "no such mask": ({"method": "snows", "mask": "best"}, "unknown --mask 'best'. Known: magnitude, wanda, obs"),
+    "curvature": ({"method": "snows", "spectrum": True}, "--spectrum is for hap"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_what_cannot_be_is_refused_before_any_work(name: str) -> None:
+    options, words = REFUSED[name]
+    with pytest.raises(EdgepruneError, match=words):
+        recipe_from({"model": "resnet20", "data": "digits", "dense_epochs": 1, **options})
+
+
+def _module() -> tuple[nn.Module, Tensor, Tensor]:
+    torch.manual_seed(0)
+    module = nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, 2, 1), nn.ReLU(), nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(), nn.Linear(32, 4),
+    )  # fmt: skip
+    return module.eval(), torch.randn(64, 3, 10, 10), torch.randint(0, 4, (64,))
+
+
+@pytest.mark.parametrize("more", [{"pattern": "1:4"}, {"pattern": "2:4", "mask_by": "wanda"}, {"macs": 0.5}])
+def test_from_python(more: dict[str, object]) -> None:
+    module, x, y = _module()
+    before = copy.deepcopy(module.state_dict())
+    wanted = module(x)
+    plain = edgeprune.prune(module, x[:1], **{k: v for k, v in more.items() if k != "mask_by"})  # type: ignore[arg-type]
+    rebuilt = edgeprune.prune(module, x[:1], method="snows", data=(x, y), **more)  # type: ignore[arg-type]
+    with torch.no_grad():
+        errors = [float((net(x) - wanted).square().mean()) for net in (rebuilt, plain)]
+    assert errors[0] < 0.5 * errors[1]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in module.state_dict().items())
+    if "pattern" in more:
+        zeros = [float((p == 0).double().mean()) for n, p in rebuilt.named_parameters() if n == "2.weight"]
+        assert np.isclose(zeros[0], 0.75 if more["pattern"] == "1:4" else 0.5)
+
+
+def test_from_python_without_images_says_so() -> None:
+    module, x, _ = _module()
+    with pytest.raises(EdgepruneError, match="snows rebuilds layers on images"):
+        edgeprune.prune(module, x[:1], method="snows")
+    with pytest.raises(EdgepruneError, match="compensate='all' is unknown"):
+        edgeprune.prune(module, x[:1], compensate="all")  # type: ignore[arg-type]
