@@ -1,6 +1,7 @@
 """What a CUDA device is for: curvature at the papers' sizes, and pruning CIFAR-10 at the papers' settings.
 
     python benchmarks/gpu.py curvature [--quick] [--json FILE]
+    python benchmarks/gpu.py snows [--quick] [--json FILE]
     python benchmarks/gpu.py methods --data CIFAR_FOLDER --weights FILE [--model resnet20] [--quick] [--json FILE]
 
 Runs on the CPU too, where --quick takes small batches and few probes. The other methods and TensorRT engines join as
@@ -9,6 +10,7 @@ they are built.
 
 from __future__ import annotations
 
+import copy
 import json
 import subprocess
 import sys
@@ -29,7 +31,12 @@ from edgeprune.model.device import move, pick_device
 from edgeprune.model.networks import NETWORKS
 from edgeprune.model.traced import Traced, trace
 from edgeprune.progress import silent
+from edgeprune.pruning.eligible import eligible
+from edgeprune.pruning.patterns import n_of_m
 from edgeprune.pruning.plan import prunable
+from edgeprune.reconstruction.cascade import Walking
+from edgeprune.reconstruction.snows import Snows, snows
+from edgeprune.spec.pattern import parse_pattern
 
 # EHAP (arXiv 2306.07030), Table VIII: Hessian batch, probes, fine-tuning epochs, learning rate, weight decay.
 BATCH, PROBES, EPOCHS = 512, 300, 200
@@ -40,14 +47,15 @@ NETWORKS_AND_SIDES = (
 
 def main() -> None:
     parser = arguments(__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["curvature", "methods"])
+    parser.add_argument("part", choices=["curvature", "snows", "methods"])
     parser.add_argument("--data", type=Path, help="CIFAR-10 as class folders")
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--model", default="resnet20")
     asked = parser.parse_args()
     if asked.part == "methods" and not (asked.data and asked.weights):
         parser.error("methods needs --data and --weights")
-    rows = curvature(asked.quick) if asked.part == "curvature" else methods(asked)
+    parts = {"curvature": lambda: curvature(asked.quick), "snows": lambda: rebuilding(asked.quick)}
+    rows = parts[asked.part]() if asked.part in parts else methods(asked)
     finish(f"gpu: {asked.part}", rows, [], asked.json)
 
 
@@ -111,11 +119,51 @@ def _timed(
     return {"probes": probes, "device": on, "seconds per probe": seconds / probes, "GiB": peak, "samples": samples}
 
 
+def rebuilding(quick: bool) -> list[dict[str, Any]]:
+    """Seconds and peak memory of SNOWS on single layers, against how far it looks ahead; 2:4 by magnitude.
+
+    The first, the middle and the last layer that a mask may take, of random networks: they cost what trained ones do.
+    """
+    device = pick_device("auto")
+    rows: list[dict[str, Any]] = []
+    for name, side in (("resnet20", 32),) if quick else (("resnet50", 224), ("vit_b_16", 224)):
+        torch.manual_seed(0)
+        dense = move(trace(NETWORKS[name].build(10, 3), (3, side, side)), device)
+        images, batch = (64, 32) if quick else (512, 64)
+        x = torch.randn(images, 3, side, side)
+        found = eligible(dense, parse_pattern("2:4"), None, ()).weights
+        for weight in (found[0], found[len(found) // 2], found[-1]):
+            w = dense.module.get_parameter(weight).detach().abs()
+            masks = {weight: n_of_m(w, 2, 4)}
+            for steps in (0, 3) if quick else (0, 3, 10, 30, 100):
+                if device.type == "cuda":
+                    torch.cuda.reset_peak_memory_stats()
+                student = Traced(copy.deepcopy(dense.module), dense.input_shape)
+                (log,) = snows(student, dense, masks, x, Snows(steps=steps, walking=Walking(batch_size=batch)))
+                peak = torch.cuda.max_memory_allocated() / 2**30 if device.type == "cuda" else None
+                row = {
+                    "network": name,
+                    "weight": weight,
+                    "weights": w.numel(),
+                    "K": steps,
+                    "operations": log.operations,
+                    "device": torch.cuda.get_device_name() if device.type == "cuda" else "cpu",
+                    "images": images,
+                    "seconds": log.seconds,
+                    "iterations": sum(step["iterations"] for step in log.steps),
+                    "loss left": log.best / log.masked,
+                    "GiB": peak,
+                }
+                rows.append(row)
+                print(row, file=sys.stderr)
+    return rows
+
+
 def methods(asked: Any) -> list[dict[str, Any]]:
     """Every method at half the MACs, in float, with the same fine-tuning."""
     rows = []
     epochs = 1 if asked.quick else EPOCHS
-    for method in ("magnitude", "hap"):
+    for method in ("magnitude", "hap", "snows"):
         with tempfile.TemporaryDirectory() as folder:
             options = [asked.model, "--data", str(asked.data), "--weights", str(asked.weights), "--method", method]
             options += [
