@@ -26,7 +26,7 @@ from record import Show, arguments, finish
 from torch import Tensor, nn
 
 from edgeprune.compact.apply import compact_soundly
-from edgeprune.compact.sensitivity import images_for, sensitivities
+from edgeprune.compact.sensitivity import before_training, images_for, sensitivities
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
@@ -145,7 +145,8 @@ def _ours(how: str, dense: Traced, data: Data, seed: int) -> Traced:
     scored = METHODS[method](dense.module, ground.groups, found, "zero")
     budget, limits = Budget(macs=LEFT), Limits(MULTIPLES[widths], 0.95)
     x, _ = sample(data.train, data.preprocessing, images_for(dense, ground.groups, limits), seed)
-    scored = replace(scored, measured=sensitivities(dense, ground.found, ground.groups, scored, limits, x))
+    curves = sensitivities(dense, ground.found, ground.groups, scored, limits, x)
+    scored = replace(scored, measured=before_training(curves))
     x, _ = sample(data.train, data.preprocessing, 8, seed)
     done = compact_soundly(
         dense,

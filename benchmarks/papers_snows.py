@@ -52,7 +52,7 @@ from edgeprune.spec.recipe import Budget, Source
 from edgeprune.train.batch_norm import reestimate
 
 IMAGES, MOST_OF_A_LAYER = 3000, 0.95
-PATTERNS = (("2:4", 0.5), ("1:4", 0.75), *(("unstructured", share) for share in (0.5, 0.7, 0.8, 0.9)))
+PATTERNS = (("1:4", 0.75), ("2:4", 0.5), *(("unstructured", share) for share in (0.8, 0.9, 0.5, 0.7)))
 QUICK = (("1:4", 0.75),)
 DECIDING = {("2:4", 0.5), ("1:4", 0.75), ("unstructured", 0.8)}
 AHEAD: dict[str, int | None] = {"0": 0, "3": 3, "10": 10, "end": None}

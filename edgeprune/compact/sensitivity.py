@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ FEWEST, MOST, WORK = 64, 512, 2e13
 """Images at least and at most, and the multiply-adds beyond which there are fewer than the most."""
 AT_ONCE = 2**27
 """Elements of activations that are held at a time."""
+NARROW = 2.0
+"""Power of a group's narrowing by which its cost rises where training follows (`before_training`)."""
 FAR = 1e6
 """Where a cut makes an output that is no number."""
 
@@ -79,6 +82,24 @@ def sensitivities(
                 done += 1
                 tick("measuring cuts", done, total)
     return {group.name: _curve(len(group.units), points[group.name], lost[group.name]) for group in groups}
+
+
+def before_training(curves: Mapping[str, Curve]) -> dict[str, Curve]:
+    """The curves to solve on where training follows: what it wins back is the less, the narrower a group gets.
+
+    The costs at n of N units are multiplied by `(N / n)^2`, which spreads the cuts. On a ResNet-20 with half of the
+    multiply-adds in multiples of 8, cut by HAP and trained for 3 epochs, powers of 0, 1 and 2 left 85.7, 85.9 and
+    86.1 % (one seed each).
+    """
+    return {
+        name: replace(
+            curve,
+            lost=tuple(
+                lost * (curve.kept[-1] / max(n, 1)) ** NARROW for n, lost in zip(curve.kept, curve.lost, strict=True)
+            ),
+        )
+        for name, curve in curves.items()
+    }
 
 
 def images_for(traced: Traced, groups: list[Group], limits: Limits) -> int:

@@ -58,5 +58,12 @@ def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget) -> Stage:
         }
         (folder / "cuts.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
-    settings = [recipe.method, recipe.trace_floor, cutting(budget, recipe, work.target), recipe.curvature.confidence]
+    settings = [
+        recipe.method,
+        recipe.trace_floor,
+        recipe.training.epochs > 0,
+        recipe.rebuilds,
+        cutting(budget, recipe, work.target),
+        recipe.curvature.confidence,
+    ]
     return work.run.stage("prune", settings, [dense, *ranked.stages], make)

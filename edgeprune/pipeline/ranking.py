@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edgeprune.compact.sensitivity import images_for, sensitivities
+from edgeprune.compact.sensitivity import before_training, images_for, sensitivities
 from edgeprune.curvature.curvature import load_curvature
 from edgeprune.model.batches import sample
 from edgeprune.model.device import device_of
@@ -40,7 +40,8 @@ class Ranked:
             return scores
         curves = json.loads((self.measured.path / CURVES).read_text(encoding="utf-8"))
         found = {name: Curve(tuple(curve["kept"]), tuple(curve["lost"])) for name, curve in curves.items()}
-        return replace(scores, measured=found)
+        trained = work.recipe.training.epochs > 0 and not work.recipe.rebuilds
+        return replace(scores, measured=before_training(found) if trained else found)
 
 
 def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from edgeprune.compact import sensitivity
 from edgeprune.compact.apply import compact
-from edgeprune.compact.sensitivity import FEWEST, MOST, images_for, sensitivities
+from edgeprune.compact.sensitivity import FEWEST, MOST, before_training, images_for, sensitivities
 from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.budget import choose
@@ -114,6 +114,11 @@ def test_the_budget_is_solved_on_what_was_measured() -> None:
         lowest = {group.units[i] for i in scores.value[group.name].argsort(stable=True)[:gone].tolist()}
         assert lowest == cuts.units & set(group.units)
     assert traced is not None
+
+
+def test_before_training_narrow_groups_cost_more_and_whole_ones_nothing() -> None:
+    (found,) = before_training({"a": Curve((2, 4, 8), (3.0, 1.0, 0.0))}).values()
+    assert found == Curve((2, 4, 8), (48.0, 4.0, 0.0))
 
 
 def test_small_networks_are_measured_on_more_images_than_large_ones() -> None:
