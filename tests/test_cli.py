@@ -77,7 +77,16 @@ def test_compress_gives_one_document_with_the_schema_of_a_result(compressed: tup
     assert result["budget"]["macs"] == {"asked": 0.5, "reached": reached, "source": "the exported graph"}
     assert result["search"] is None
     assert result["final"]["int8_macs_share"] == 1.0
-    assert set(result["seconds"]) == {"dense", "curvature", "prune", "finetune", "quantize", "export", "judge"}
+    assert set(result["seconds"]) == {
+        "dense",
+        "curvature",
+        "sensitivity",
+        "prune",
+        "finetune",
+        "quantize",
+        "export",
+        "judge",
+    }
 
 
 def test_the_default_folder_is_named_for_model_and_target(compressed: tuple[Path, Done]) -> None:
@@ -113,7 +122,7 @@ def snapshot_of_stages(run: Path) -> dict[str, tuple[int, bytes]]:
 def test_stages_alone_add_up_to_the_chain_from_the_recipe(compressed: tuple[Path, Done], here: Here) -> None:
     run, done = compressed
     pruned = _document(here("prune", "--recipe", str(run / "recipe.toml"), "-o", "again", "--json"))
-    assert [row["stage"] for row in pruned["stages"]] == ["dense", "curvature", "prune", "finetune"]
+    assert [row["stage"] for row in pruned["stages"]] == ["dense", "curvature", "sensitivity", "prune", "finetune"]
     quantized = _document(here("quantize", "again", "--json"))
     assert quantized["stages"][-1]["stage"] == "quantize"
     exported = _document(here("export", "again", "--json"))

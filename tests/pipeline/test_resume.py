@@ -10,7 +10,7 @@ import pytest
 
 from tests import tiny
 
-STAGES = ("dense", "curvature", "prune", "finetune", "quantize", "export", "judge")
+STAGES = ("dense", "curvature", "sensitivity", "prune", "finetune", "quantize", "export", "judge")
 TRAINED = {"dense", "finetune", "quantize"}
 """Stages with a checkpoint after every epoch; killed after the first, they go on with the second."""
 COMMAND = (

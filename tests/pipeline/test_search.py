@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import pytest
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.pipeline import search, steps
+from edgeprune.pipeline import cutting, search, steps
 from edgeprune.pipeline.compress import prune
 from edgeprune.pipeline.folder import Stage
 from edgeprune.spec.recipe import Budget, Recipe, Search, Source, Training
@@ -35,7 +35,7 @@ def _search(folder: Path, monkeypatch: pytest.MonkeyPatch, accuracy, step: float
         return _stage(folder, f"trial-{pruned.name}", "history.json", [{"val_accuracy": accuracy(reached)}])
 
     base = _stage(folder, "baseline", "baseline.json", {"val_accuracy": 0.9, "smallest_macs": 0.1})
-    monkeypatch.setattr(steps, "prune", cut)
+    monkeypatch.setattr(cutting, "prune", cut)
     monkeypatch.setattr(steps, "trial", trial)
     monkeypatch.setattr(search, "baseline", lambda *_: base)
     work = SimpleNamespace(recipe=SimpleNamespace(search=Search(trials=trials)))
@@ -94,7 +94,7 @@ def test_killed_in_a_trial_it_goes_on_and_ends_with_the_same_network(recipe: Rec
     assert again.search == whole.search
     assert [stage.key for stage in again.stages] == [stage.key for stage in whole.stages]
     names = [stage.name for stage in again.stages]
-    assert names[:3] == ["dense", "curvature", "baseline"]
+    assert names[:4] == ["dense", "curvature", "sensitivity", "baseline"]
     assert names.count("curvature") == 1
     assert names[-1] == "finetune"
     assert names.count("prune") == names.count("trial") <= 3
