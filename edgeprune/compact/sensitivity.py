@@ -31,7 +31,7 @@ from edgeprune.pruning.score import Curve, Scores
 
 POINTS = 8
 """Widths of a group that are measured; what lies between is interpolated."""
-FEWEST, MOST, WORK = 64, 512, 2e13
+FEWEST, MOST, WORK = 64, 256, 2e13
 """Images at least and at most, and the multiply-adds beyond which there are fewer than the most."""
 AT_ONCE = 2**27
 """Elements of activations that are held at a time."""
