@@ -17,16 +17,15 @@ import io
 import multiprocessing
 import statistics
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from cutting import cut_channels
 from record import Show, arguments, finish
 from torch import Tensor, nn
 
-from edgeprune.compact.apply import compact_soundly
-from edgeprune.compact.sensitivity import before_training, images_for, sensitivities
+from edgeprune.compact.sensitivity import MOST
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
@@ -37,12 +36,10 @@ from edgeprune.model.networks.cifar_resnet import Block, CifarResNet
 from edgeprune.model.traced import Traced, trace
 from edgeprune.model.weights import load_weights
 from edgeprune.progress import silent
-from edgeprune.pruning.budget import choose
-from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.methods import METHODS
 from edgeprune.pruning.plan import prunable
 from edgeprune.spec.methods import Curving
-from edgeprune.spec.recipe import Budget, Source, Training
+from edgeprune.spec.recipe import Source, Training
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
@@ -143,19 +140,8 @@ def _ours(how: str, dense: Traced, data: Data, seed: int) -> Traced:
         x, y = sample(data.train, data.preprocessing, asked.images, seed)
         found = channel_traces(dense, ground.weights, x, y, Probing(asked.probes, seed=seed), silent)
     scored = METHODS[method](dense.module, ground.groups, found, "zero")
-    budget, limits = Budget(macs=LEFT), Limits(MULTIPLES[widths], 0.95)
-    x, _ = sample(data.train, data.preprocessing, images_for(dense, ground.groups, limits), seed)
-    curves = sensitivities(dense, ground.found, ground.groups, scored, limits, x)
-    scored = replace(scored, measured=before_training(curves))
-    x, _ = sample(data.train, data.preprocessing, 8, seed)
-    done = compact_soundly(
-        dense,
-        ground.found,
-        ground.groups,
-        lambda free: choose(free, scored, ground.cost, budget, limits),
-        x,
-    )
-    return done.traced
+    x, _ = sample(data.train, data.preprocessing, MOST, seed)
+    return cut_channels(dense, ground, scored, MULTIPLES[widths], LEFT, x, trained=True).traced
 
 
 def _peers(how: str, weights: Path) -> Traced:

@@ -16,15 +16,14 @@ import multiprocessing
 import resource
 import sys
 import time
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from cutting import cut_channels
 from record import Show, save
 from torch import Tensor
 
-from edgeprune.compact.apply import compact_soundly
-from edgeprune.compact.sensitivity import images_for, sensitivities
 from edgeprune.curvature.probing import Probing
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs
@@ -35,9 +34,7 @@ from edgeprune.model.traced import Traced, trace
 from edgeprune.model.weights import load_weights
 from edgeprune.pipeline.masked import weight_curvature
 from edgeprune.progress import silent
-from edgeprune.pruning.budget import choose
 from edgeprune.pruning.eligible import eligible
-from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.masks import Share, apply_masks, choose_masks
 from edgeprune.pruning.methods import METHODS
 from edgeprune.pruning.plan import prunable
@@ -48,7 +45,7 @@ from edgeprune.reconstruction.snows import Rebuilt, Snows, snows
 from edgeprune.reconstruction.sparsegpt import sparsegpt
 from edgeprune.spec.methods import ScoreName
 from edgeprune.spec.pattern import Pattern, parse_pattern
-from edgeprune.spec.recipe import Budget, Source
+from edgeprune.spec.recipe import Source
 from edgeprune.train.batch_norm import reestimate
 
 IMAGES, MOST_OF_A_LAYER = 3000, 0.95
@@ -118,8 +115,14 @@ def _row(name: str, weights: Path, folder: Path, pattern: str, share: float, way
         "seconds": seconds,
         "seconds a layer": seconds / len(log) if log else None,
         "GB more": peak * 1024 / 1e9,
-        "layers": {row.weight: asdict(row) for row in log},
+        "layers": {row.weight: _short(row) for row in log},
     }
+
+
+def _short(row: Rebuilt) -> dict[str, Any]:
+    """A layer's log, of its steps the numbers alone."""
+    steps = {"steps": len(row.steps), "iterations": sum(step["iterations"] for step in row.steps)}
+    return asdict(row) | steps
 
 
 def _right(traced: Traced, data: Data) -> float:
@@ -172,18 +175,9 @@ def _sparsegpt(dense: Traced, weights: tuple[str, ...], x: Tensor, pattern: Patt
 
 
 def _channels(dense: Traced, x: Tensor, way: str) -> tuple[Traced, list[Rebuilt]]:
-    ground, limits = prunable(dense), Limits(8, MOST_OF_A_LAYER)
+    ground = prunable(dense)
     scored = METHODS["magnitude"](dense.module, ground.groups, None, "zero")
-    images = x[: images_for(dense, ground.groups, limits)]
-    curves = sensitivities(dense, ground.found, ground.groups, scored, limits, images)
-    scored = replace(scored, measured=curves)
-    done = compact_soundly(
-        dense,
-        ground.found,
-        ground.groups,
-        lambda free: choose(free, scored, ground.cost, Budget(macs=0.5), limits),
-        x[:8],
-    )
+    done = cut_channels(dense, ground, scored, 8, 0.5, x, trained=False)
     if "SNOWS" in way:
         return snows_on_channels(dense, ground.found, done.cuts.units, x, Snows())
     reestimate(done.traced, x.split(128))

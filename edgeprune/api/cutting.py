@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from edgeprune.api.modules import one_tensor, traced_of
 from edgeprune.compact.apply import compact_soundly
 from edgeprune.compact.implant import implanted
-from edgeprune.compact.sensitivity import before_training, images_for, sensitivities
+from edgeprune.compact.sensitivity import before_training, sensitivities
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
@@ -164,8 +164,7 @@ def prune(
         known = channel_traces(traced, ground.weights, data[0], data[1], Probing(probes, seed=seed), silent)
     scores = METHODS[method](traced.module, ground.groups, known, trace_floor)
     if data is not None and allocation == "measured" and coupling == "group":
-        images = data[0][: images_for(traced, ground.groups, widths)].to(device_of(traced))
-        curves = sensitivities(traced, ground.found, ground.groups, scores, widths, images)
+        curves = sensitivities(traced, ground.found, ground.groups, scores, widths, data[0])
         scores = replace(scores, measured=curves if rebuilds else before_training(curves))
 
     def chosen(free: list[Group]) -> Cuts:

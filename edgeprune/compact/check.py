@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 
-from edgeprune.compact.keeps import Keeps, kept_axis
+from edgeprune.compact.keeps import Keeps, kept_axis, picked
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.operators import arguments
 from edgeprune.model.provenance import Provenance
@@ -140,10 +140,7 @@ def _first_difference(
         labels, other = found.nodes.get(node.name), names.get(node.name)
         if labels is None or not isinstance(value, Tensor) or not isinstance(other, Tensor):
             continue
-        kept = kept_axis(labels, found.shapes[node.name], units)
-        if kept is not None:
-            mask = kept[1].repeat(value.shape[kept[0]] // kept[1].numel())
-            value = value.index_select(kept[0], mask.nonzero().flatten())
+        value = picked(value, kept_axis(labels, found.shapes[node.name], units))
         if not relative(other, value) <= tolerance:
             return str(node.name)
     return "output"

@@ -25,6 +25,16 @@ def kept_axis(labels: Tensor, shape: tuple[int, ...], units: frozenset[int]) -> 
     return varying[0], ~gone.reshape(-1)
 
 
+def picked(value: Tensor, kept: tuple[int, Tensor] | None) -> Tensor:
+    """What stays of a tensor, from its axis and mask as `kept_axis` gives them."""
+    if kept is None:
+        return value
+    axis, mask = kept
+    # Where heads lie on the batch axis, every image has them once.
+    mask = mask.repeat(value.shape[axis] // mask.numel())
+    return value.index_select(axis, mask.nonzero().flatten().to(value.device))
+
+
 class Keeps:
     """Kept masks of a graph's nodes under given cuts."""
 

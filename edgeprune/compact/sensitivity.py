@@ -21,6 +21,7 @@ from torch import Tensor, fx
 from edgeprune.compact.check import Masked
 from edgeprune.compact.keeps import Keeps
 from edgeprune.model.count import macs
+from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.shapes import node_shapes
@@ -58,11 +59,12 @@ def sensitivities(
         groups: those that may be cut.
         scores: which units go first.
         limits: the widths that may be.
-        x: calibration images `[n, ...]`, on the network's device.
+        x: calibration images `[n, ...]`, of which as many are looked at as are worth their time (`images_for`).
         tick: told of the widths.
     """
     points = {group.name: _points(ladder(group, limits).tolist()) for group in groups}
     each = sum(math.prod(shape) for shape in node_shapes(traced).values())
+    x = x[: images_for(traced, groups, limits)].to(device_of(traced))
     parts = x.split(max(1, AT_ONCE // each))
     lost = {name: np.zeros(len(kept)) for name, kept in points.items()}
     done, total = 0, len(parts) * sum(len(kept) for kept in points.values())

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from edgeprune.model.device import device_of
-from edgeprune.model.fold import fold_with_factors
+from edgeprune.model.fold import fold_with_record
 from edgeprune.model.operators import arguments, name_of
 from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
@@ -50,7 +50,8 @@ class Ground:
 
 def lay_ground(traced: Traced, names: Sequence[str]) -> Ground:
     """Copy a network and fold what can be folded, unless a parameter that folding changes is itself asked for."""
-    folded, factors, biases = fold_with_factors(traced)
+    folded, folds = fold_with_record(traced)
+    factors, biases = {n: fold.factor for n, fold in folds.items()}, {fold.bias for fold in folds.values()}
     own = dict(folded.module.named_parameters())
     if any(name not in own or name in biases for name in names):
         folded, factors = Traced(copy.deepcopy(traced.module), traced.input_shape), {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, fx, nn
@@ -28,20 +29,33 @@ def fold_batch_norm(traced: Traced) -> Traced:
     A layer without a bias gets one under its own name. A BatchNorm whose input is no such layer, or a layer
     that others read or whose weight others share, stays.
     """
-    return fold_with_factors(traced)[0]
+    return fold_with_record(traced)[0]
 
 
-def fold_with_factors(traced: Traced) -> tuple[Traced, dict[str, Tensor], frozenset[str]]:
-    """`fold_batch_norm`; what each weight was multiplied by (name -> float64 `[out]`, along axis 0); changed biases."""
-    module, factors, biases = copy.deepcopy(traced.module), dict[str, Tensor](), set[str]()
+@dataclass(frozen=True)
+class Fold:
+    """What became of a BatchNorm: its weight times `factor` along axis 0, and the bias `centre * factor + shift`.
+
+    `bias`: its name in the folded network. `shift`: that of the BatchNorm's own in the network before, if it has one.
+    `factor` and `centre`: float64 `[out]`.
+    """
+
+    factor: Tensor
+    centre: Tensor
+    bias: str
+    shift: str | None
+
+
+def fold_with_record(traced: Traced) -> tuple[Traced, dict[str, Fold]]:
+    """`fold_batch_norm`; and what was folded into each weight, by its name."""
+    module, folds = copy.deepcopy(traced.module), dict[str, Fold]()
     for node in [n for n in module.graph.nodes if n.target == ATEN.batch_norm.default]:
         layer = node.args[0]
         if _by_running_statistics(node) and _foldable(layer):
-            weight, bias, factor = _fold(module, layer, node)
-            factors[weight] = factor
-            biases.add(bias)
+            weight, fold = _fold(module, layer, node)
+            folds[weight] = fold
     drop_dead(module)
-    return Traced(module, traced.input_shape), factors, frozenset(biases)
+    return Traced(module, traced.input_shape), folds
 
 
 def drop_dead(module: fx.GraphModule) -> None:
@@ -76,13 +90,13 @@ def _rank(node: fx.Node) -> int | None:
     return value.dim() if isinstance(value, Tensor) else None
 
 
-def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, str, Tensor]:
-    """Fold one BatchNorm; returns the names of weight and bias, and what the output channels were multiplied by."""
+def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, Fold]:
+    """Fold one BatchNorm; returns the weight's name, and what was done."""
     gamma, beta, mean, var = (_value(module, arg) for arg in norm.args[1:5])
     assert mean is not None
     assert var is not None
     assert not norm.args[5], "BatchNorm folds in eval mode only"
-    epsilon = norm.args[7]
+    epsilon, own_shift = norm.args[7], norm.args[2]
     assert isinstance(epsilon, float)
     weight_node = layer.args[1]
     assert isinstance(weight_node, fx.Node)
@@ -91,8 +105,8 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, s
 
     # In double: one rounding at the end, so that the fold is as exact as float32 allows.
     factor = (var.double() + epsilon).rsqrt() * (1.0 if gamma is None else gamma.double())
-    shift = (0.0 if bias is None else bias.double()) - mean.double()
-    new_bias = shift * factor + (0.0 if beta is None else beta.double())
+    centre = (0.0 if bias is None else bias.double()) - mean.double()
+    new_bias = centre * factor + (0.0 if beta is None else beta.double())
     new_weight = weight.double() * factor.view(-1, *[1] * (weight.dim() - 1))
     set_attribute(module, str(weight_node.target), nn.Parameter(new_weight.to(weight.dtype)))
     bias_node = _bias_node(module, layer, weight_node)
@@ -101,7 +115,9 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, s
     layer.args = (*layer.args[:2], bias_node, *layer.args[3:])
     norm.replace_all_uses_with(layer)
     module.graph.erase_node(norm)
-    return str(weight_node.target), str(bias_node.target), factor
+    return str(weight_node.target), Fold(
+        factor, centre, str(bias_node.target), str(own_shift.target) if isinstance(own_shift, fx.Node) else None
+    )
 
 
 def _bias_node(module: fx.GraphModule, layer: fx.Node, weight: fx.Node) -> fx.Node:

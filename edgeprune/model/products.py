@@ -7,6 +7,7 @@ A contraction whose weight is a part of a parameter, and an einsum of two factor
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from torch import fx
@@ -101,7 +102,7 @@ def _convolution(node: fx.Node, given: dict[str, object], shapes: Shapes) -> lis
     return [(outer.name, math.prod(shapes[outer.name]), None, math.prod(shapes[weight.name][1:]))]
 
 
-_KINDS = {
+_KINDS: dict[str, Callable[[fx.Node, dict[str, object], Shapes], list[_Use]]] = {
     **dict.fromkeys(("matmul", "bmm", "mm", "addmm", "baddbmm"), _matmul),
     "linear": _linear,
     "scaled_dot_product_attention": _attention,
@@ -109,3 +110,5 @@ _KINDS = {
     **{f"conv{rank}d": _convolution for rank in (1, 2, 3)},
     **{f"conv_transpose{rank}d": _convolution for rank in (1, 2, 3)},
 }
+CONTRACTIONS = frozenset(_KINDS)
+"""Operators that multiply two tensors and sum, layers with weights among them."""

@@ -6,10 +6,9 @@ import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from edgeprune.compact.sensitivity import before_training, images_for, sensitivities
+from edgeprune.compact.sensitivity import MOST, before_training, sensitivities
 from edgeprune.curvature.curvature import load_curvature
 from edgeprune.model.batches import sample
-from edgeprune.model.device import device_of
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.ground import freezing, open_ground, widths
@@ -55,9 +54,8 @@ def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:
         ground = open_ground(traced, recipe, work.target)
         scores = Ranked(curvature).scores(work, traced, ground)
         limits = widths(recipe, work.target)
-        count = images_for(traced, ground.groups, limits)
-        x, _ = sample(work.data.train, work.data.preprocessing, count, recipe.seed)
-        found = sensitivities(traced, ground.found, ground.groups, scores, limits, x.to(device_of(traced)), work.tick)
+        x, _ = sample(work.data.train, work.data.preprocessing, MOST, recipe.seed)
+        found = sensitivities(traced, ground.found, ground.groups, scores, limits, x, work.tick)
         text = json.dumps({name: asdict(curve) for name, curve in found.items()}, indent=2)
         (folder / CURVES).write_text(text, encoding="utf-8")
 

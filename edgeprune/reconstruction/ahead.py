@@ -13,11 +13,8 @@ from collections.abc import Collection
 from torch import fx
 
 from edgeprune.model.operators import name_of
+from edgeprune.model.products import CONTRACTIONS
 
-PRODUCTS = frozenset({
-    "conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d", "linear", "matmul", "mm",
-    "bmm", "addmm", "baddbmm", "einsum", "scaled_dot_product_attention",
-})  # fmt: skip
 NONLINEAR = frozenset({
     "relu", "relu6", "hardtanh", "hardswish", "hardsigmoid", "sigmoid", "silu", "gelu", "elu", "selu", "celu",
     "leaky_relu", "prelu", "mish", "softplus", "softsign", "tanh", "softmax", "_softmax", "glu",
@@ -26,7 +23,7 @@ NONLINEAR = frozenset({
 
 def is_operation(node: fx.Node) -> bool:
     """Whether a node counts as a step."""
-    return name_of(node) in PRODUCTS | NONLINEAR
+    return name_of(node) in CONTRACTIONS | NONLINEAR
 
 
 def operations_ahead(graph: fx.Graph, layers: Collection[fx.Node], steps: int | None) -> dict[fx.Node, int]:

@@ -13,18 +13,21 @@ import torch
 from torch import Tensor, fx
 
 from edgeprune.curvature.layer_gradients import SimpleLayer, simple_layers
-from edgeprune.model.attributes import attribute, free_name
+from edgeprune.model.attributes import attribute
 from edgeprune.model.device import device_of
-from edgeprune.model.fold import fold_with_factors
-from edgeprune.model.operators import arguments, name_of
+from edgeprune.model.fold import fold_with_record
+from edgeprune.model.operators import arguments
 from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.reconstruction.front import Front
 from edgeprune.reconstruction.part import part
 from edgeprune.reconstruction.store import Store
-from edgeprune.reconstruction.window import Batch, Pick, Window, window
+from edgeprune.reconstruction.window import Batch, Pick, Window, read_by, window
 
-WHOLE: Pick = lambda _, value: value  # noqa: E731
+
+def whole(_: str, value: Tensor) -> Tensor:
+    """Of the teacher's values, all."""
+    return value
 
 
 @dataclass(frozen=True)
@@ -53,15 +56,14 @@ class Cascade:
     """
 
     def __init__(
-        self, student: Traced, teacher: Traced, x: Tensor, walking: Walking | None = None, pick: Pick = WHOLE
+        self, student: Traced, teacher: Traced, x: Tensor, walking: Walking | None = None, pick: Pick = whole
     ) -> None:
         walking = walking or Walking()
         self._student, self.pick = student, pick
         self.device = device_of(student)
-        self.folded, self._factors, _ = fold_with_factors(student)
-        self._norms = _norms(student.module, self._factors)
-        self._dense, _, _ = fold_with_factors(teacher)
-        for twin in (self.folded, self._dense):
+        self.folded, self._folds = fold_with_record(student)
+        self.dense, _ = fold_with_record(teacher)
+        for twin in (self.folded, self.dense):
             for parameter in twin.module.parameters():
                 parameter.requires_grad_(False)
         self._store = Store(walking.memory_mb)
@@ -69,31 +71,25 @@ class Cascade:
         self.front = Front("student", self.folded.module, batches, self._store, self.device)
         self.other = self.front
         if walking.own_target:
-            self.other = Front("teacher", self._dense.module, batches, self._store, self.device)
+            self.other = Front("teacher", self.dense.module, batches, self._store, self.device)
         self._shapes = node_shapes(self.folded)
 
     def places(self, weights: Sequence[str]) -> Iterator[Place]:
         """Stop at each of the named weights, in the order of the graph; the caller sets it before going on."""
         wanted, seen = set(weights), set[str]()
         for node in list(self.folded.module.graph.nodes):
-            for name in _read_by(node):
+            for name in read_by(node):
                 if name not in wanted or name in seen:
                     continue
                 seen.add(name)
-                self.front.advance(node)
-                if self.other is not self.front:
-                    self.other.advance(next(n for n in self.other.after() if n.name == node.name))
+                for front in {self.front, self.other}:
+                    front.advance(front.node(node.name))
                 simple = simple_layers(self.folded, self._shapes, [name])
                 yield Place(self, node, name, simple[0] if simple else None)
 
     def set(self, name: str, value: Tensor) -> None:
         """Give the folded student a tensor."""
         attribute(self.folded.module, name).copy_(value)
-
-    @property
-    def spilled(self) -> int:
-        """Bytes of activations that went to disk."""
-        return self._store.spilled
 
     def close(self) -> None:
         self._store.close()
@@ -104,15 +100,15 @@ class Cascade:
         An output channel that its BatchNorm multiplies with zero keeps the weights it has, under the layer's mask.
         """
         own = dict(self._student.module.named_parameters())
-        shifts = {norm.folded_bias: (weight, norm) for weight, norm in self._norms.items()}
+        by_bias = {fold.bias: fold for fold in self._folds.values()}
         for name in names:
             value = attribute(self.folded.module, name)
-            if name in shifts:
-                weight, norm = shifts[name]
-                assert norm.shift is not None
-                own[norm.shift].data.copy_(value.double() - norm.moved.to(value.device) * self._factor(weight, value))
-            elif name in self._factors:
-                factor = self._factor(name, value).view(-1, *[1] * (value.dim() - 1))
+            if name in by_bias:
+                fold = by_bias[name]
+                assert fold.shift is not None
+                own[fold.shift].data.copy_(value.double() - (fold.centre * fold.factor).to(value.device))
+            elif name in self._folds:
+                factor = self._folds[name].factor.to(value.device).view(-1, *[1] * (value.dim() - 1))
                 silent = own[name].data.double() * masks[name].to(value.device)
                 own[name].data.copy_(torch.where(factor == 0, silent, value.double() / factor))
             else:
@@ -120,15 +116,9 @@ class Cascade:
 
     def moves(self, weight: str, bias: str) -> bool:
         """Whether a layer's bias, or the shift of the BatchNorm folded into it, is a parameter that can move."""
-        if weight in self._norms:
-            return self._norms[weight].shift is not None
+        if weight in self._folds:
+            return self._folds[weight].shift is not None
         return bias in dict(self._student.module.named_parameters())
-
-    def _factor(self, weight: str, like: Tensor) -> Tensor:
-        return self._factors[weight].to(like.device)
-
-    def teacher_module(self) -> fx.GraphModule:
-        return self._dense.module
 
 
 @dataclass(frozen=True)
@@ -167,8 +157,8 @@ class Place:
 
     def outputs(self) -> Callable[[int], Tensor]:
         """From a batch's number to what the layer should put out."""
-        node = next(n for n in self.cascade.other.after() if n.name == self.node.name)
-        alone = part(self.cascade.teacher_module(), [node], [node])
+        node = self.cascade.other.node(self.node.name)
+        alone = part(self.cascade.dense.module, [node], [node])
 
         def read(number: int) -> Tensor:
             values = self.cascade.other.read(number)
@@ -181,43 +171,9 @@ class Place:
     def window(self, names: Sequence[str], steps: int | None) -> Window:
         """The operations ahead of the layer; `names`: of the tensors that move."""
         at = self.cascade
-        return window(at.folded.module, at.teacher_module(), at.front, at.other, names, steps)
+        return window(at.folded.module, at.dense.module, at.front, at.other, names, steps)
 
     def batch(self, ahead: Window, number: int) -> Batch:
         """The loss on one batch."""
         at = self.cascade
         return Batch(ahead, at.front.read(number), ahead.wanted(at.other.read(number), at.pick))
-
-
-@dataclass(frozen=True)
-class _Norm:
-    """A BatchNorm that was folded: its shift, the bias that it became, and by how much means moved the layer's own."""
-
-    shift: str | None
-    folded_bias: str
-    moved: Tensor
-
-
-def _norms(module: fx.GraphModule, factors: Mapping[str, Tensor]) -> dict[str, _Norm]:
-    """Weight -> the BatchNorm that was folded into it."""
-    found = {}
-    for node in module.graph.nodes:
-        if name_of(node) != "batch_norm" or not isinstance(node.args[0], fx.Node):
-            continue
-        layer, shift, mean = node.args[0], node.args[2], node.args[3]
-        if name_of(layer) not in {"conv1d", "conv2d", "conv3d", "linear"}:
-            continue
-        given = arguments(layer)
-        weight, bias = str(given["weight"].target), given["bias"]
-        if weight not in factors:
-            continue
-        own = attribute(module, str(bias.target)).double() if bias is not None else 0.0
-        owner = weight.rpartition(".")[0]
-        name = str(bias.target) if bias is not None else free_name(module, f"{owner}.bias" if owner else "bias")
-        moved = own - attribute(module, str(mean.target)).double()
-        found[weight] = _Norm(str(shift.target) if isinstance(shift, fx.Node) else None, name, moved)
-    return found
-
-
-def _read_by(node: fx.Node) -> list[str]:
-    return [str(source.target) for source in node.all_input_nodes if source.op == "get_attr"]

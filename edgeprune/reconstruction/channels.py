@@ -6,20 +6,20 @@ against those of the channels that stay. So channels that other methods chose ar
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from edgeprune.compact.branches import drop_zero_terms
-from edgeprune.compact.keeps import Keeps
+from edgeprune.compact.keeps import Keeps, picked
 from edgeprune.compact.rewrite import cut
 from edgeprune.model.count import layers
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced, trace
 from edgeprune.progress import Tick, silent
 from edgeprune.reconstruction.snows import Rebuilt, Snows, snows
+from edgeprune.reconstruction.window import Pick
 
 
 def snows_on_channels(
@@ -54,18 +54,8 @@ def snows_on_channels(
     return rebuilt, log
 
 
-def _picking(dense: Traced, found: Provenance, units: frozenset[int]) -> Callable[[str, Tensor], Tensor]:
+def _picking(dense: Traced, found: Provenance, units: frozenset[int]) -> Pick:
     """From a node's name and its dense value to the channels of it that stay."""
     keeps = Keeps(found, units)
     nodes = {node.name: node for node in dense.module.graph.nodes}
-
-    def pick(name: str, value: Tensor) -> Tensor:
-        kept = keeps.of(nodes[name])
-        if kept is None:
-            return value
-        axis, mask = kept
-        # Where heads lie on the batch axis, every image has them once.
-        mask = mask.repeat(value.shape[axis] // mask.numel())
-        return value.index_select(axis, mask.nonzero().flatten().to(value.device))
-
-    return pick
+    return lambda name, value: picked(value, keeps.of(nodes[name]))

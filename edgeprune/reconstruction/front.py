@@ -31,7 +31,7 @@ class Front:
         self, name: str, module: fx.GraphModule, batches: Sequence[Tensor], store: Store, device: torch.device
     ) -> None:
         self._name, self._module, self._store, self._device = name, module, store, device
-        self._order = [node for node in module.graph.nodes if node.op not in ("get_attr", "output")]
+        self._order: list[fx.Node] = [node for node in module.graph.nodes if node.op not in ("get_attr", "output")]
         self._place = {node: place for place, node in enumerate(self._order)}
         self._last_read = {
             node: max((self._place.get(user, len(self._order)) for user in node.users), default=-1)
@@ -62,6 +62,11 @@ class Front:
                 found = segment((), [values[name] for name in segment.inputs])
             kept = {name: values[name] for name in carried} | dict(zip(names, found, strict=True))
             self._store.put(self._key(number), kept)
+
+    def node(self, name: str) -> fx.Node:
+        """The network's node of that name."""
+        (found,) = [node for node in self._order if node.name == name]
+        return found
 
     def after(self) -> list[fx.Node]:
         """The nodes that are still to be run, in graph order."""

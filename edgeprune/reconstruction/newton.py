@@ -25,7 +25,7 @@ ENOUGH, HALVINGS = 1e-4, 12
 GOOD, POOR = 0.75, 0.25
 LESS, MORE = 1 / 3, 4.0
 LEAST, MOST = 1e-9, 1e6
-"""Of the damping, relative to the matrix's mean diagonal as the gradients foretell it."""
+"""Of the damping, relative to the first one."""
 LOOSE, SHARPEST = 0.5, 1e-4
 """The largest residual at which conjugate gradients may stop, and the fall of the gradient that asks no more of it."""
 

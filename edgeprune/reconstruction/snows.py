@@ -9,8 +9,6 @@ moved by Newton's method the one is taken that is best on images held back.
 
 from __future__ import annotations
 
-import io
-import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -22,8 +20,9 @@ from torch import Tensor
 
 from edgeprune.model.attributes import attribute
 from edgeprune.model.traced import Traced
+from edgeprune.model.whole import write_whole
 from edgeprune.progress import Tick, silent
-from edgeprune.reconstruction.cascade import WHOLE, Cascade, Place, Walking
+from edgeprune.reconstruction.cascade import Cascade, Place, Walking, whole
 from edgeprune.reconstruction.least_squares import RIDGE, Moments, Summing, solve_rows
 from edgeprune.reconstruction.newton import Kept, Newton, Precondition, Settings, Step
 from edgeprune.reconstruction.precondition import RowBlocks
@@ -75,7 +74,7 @@ def snows(
     asked: Snows | None = None,
     tick: Tick = silent,
     state: Path | None = None,
-    pick: Pick = WHOLE,
+    pick: Pick = whole,
 ) -> list[Rebuilt]:
     """Rebuild a student's layers, in place.
 
@@ -102,7 +101,8 @@ def snows(
             else:
                 found, log = rebuild(place, masks[place.weight].to(cascade.device), asked)
                 known[place.weight] = found, log
-                _write(known, state)
+                if state is not None:
+                    write_whole({name: (value, asdict(row)) for name, (value, row) in known.items()}, state)
             for name, value in found.items():
                 cascade.set(name, value)
             names += [*found]
@@ -116,16 +116,6 @@ def snows(
 
 Known = dict[str, tuple[dict[str, Tensor], Rebuilt]]
 """Weight name -> the layer's tensors, and how they were found."""
-
-
-def _write(known: Known, path: Path | None) -> None:
-    """Write by atomic rename."""
-    if path is None:
-        return
-    partial, whole = path.with_suffix(".partial"), io.BytesIO()
-    torch.save({name: (found, asdict(log)) for name, (found, log) in known.items()}, whole)
-    partial.write_bytes(whole.getbuffer())
-    os.replace(partial, path)
 
 
 def _read(path: Path | None) -> Known:
@@ -143,7 +133,8 @@ def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor]
     ahead = place.window(names, asked.steps)
     held_back = place.batch(ahead, place.batches - 1)
     tried = {"masked": masked}
-    moments = _moments(place, names) if place.simple is not None else None
+    read = place.simple is not None and (asked.warm or asked.precondition)
+    moments = _moments(place, names) if read else None
     if asked.warm and moments is not None:
         tried["solved"] = [t.to(masked[0]) for t in _solved(moments, mask, len(names) > 1)]
     losses = {name: held_back.loss(tensors) for name, tensors in tried.items()}

@@ -33,8 +33,6 @@ class Window:
     `student(tensors, values)` takes the layer's own weight and bias as its given arguments; `teacher((), values)`.
     """
 
-    layer: str
-    names: tuple[str, ...]
     matched: tuple[str, ...]
     student: Part
     teacher: Part
@@ -65,7 +63,7 @@ def window(
         names: the layer's weight, and its bias where that moves too.
         steps: K; None: to the end of the network.
     """
-    readers = [node for node in student.graph.nodes if reads(node, names[0])]
+    readers = [node for node in student.graph.nodes if names[0] in read_by(node)]
     ahead = operations_ahead(student.graph, readers, steps)
     there = {node.name: node for node in other.after()}
     nodes = [node for node in ahead if node.name in there]
@@ -73,8 +71,6 @@ def window(
     make_twice_differentiable(own.module)
     targets = [there[node.name] for node in nodes]
     return Window(
-        readers[0].name,
-        tuple(names),
         tuple(node.name for node in nodes),
         own,
         part(teacher, needed(targets, other.after()), targets),
@@ -82,9 +78,9 @@ def window(
     )
 
 
-def reads(node: fx.Node, name: str) -> bool:
-    """Whether a node reads a parameter."""
-    return any(source.op == "get_attr" and str(source.target) == name for source in node.all_input_nodes)
+def read_by(node: fx.Node) -> list[str]:
+    """The parameters and buffers that a node reads."""
+    return [str(source.target) for source in node.all_input_nodes if source.op == "get_attr"]
 
 
 class Batch:

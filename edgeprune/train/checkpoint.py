@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import io
-import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from edgeprune.model.whole import write_whole
 
 
 @dataclass
@@ -25,11 +25,7 @@ class State:
 
 def write_state(state: State, path: Path) -> None:
     """Write by atomic rename."""
-    partial = path.with_suffix(".partial")
-    whole = io.BytesIO()  # as in model.traced.save: a full disk must come as an OSError
-    torch.save(asdict(state), whole)
-    partial.write_bytes(whole.getbuffer())
-    os.replace(partial, path)
+    write_whole(asdict(state), path)
 
 
 def read_state(path: Path) -> State | None:

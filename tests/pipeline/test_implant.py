@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -23,19 +24,12 @@ from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import prunable
 from edgeprune.pruning.quantity import value
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.methods import Curving
-from edgeprune.spec.recipe import Budget, Recipe, Source, Training
+from edgeprune.spec.recipe import Budget
 from tests import tiny
+from tests.pipeline import small
 from tests.zoo import SHAPE, build
 
-
-def _recipe(folder: Path, **more: object) -> Recipe:
-    tiny.write_net(folder)
-    tiny.write_npz(folder / "data.npz")
-    source = Source(model=f"{folder / 'net.py'}:build", data=str(folder / "data.npz"))
-    training = Training(epochs=1, qat_epochs=1, dense_epochs=2, batch_size=16)
-    given = {"target": "cpu-x86-avx2", "training": training, "curvature": Curving(probes=2)} | more
-    return Recipe(source=source, **given)
+_recipe = partial(small.recipe, epochs=1)
 
 
 def test_the_chain_writes_down_what_it_implanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -23,19 +24,13 @@ from edgeprune.pipeline.compress import Outcome, compress
 from edgeprune.pipeline.options import recipe_from
 from edgeprune.pipeline.steps import network
 from edgeprune.pruning.masks import load_masks
-from edgeprune.spec.methods import Curving, Rebuilding
+from edgeprune.spec.methods import Rebuilding
 from edgeprune.spec.pattern import parse_pattern
-from edgeprune.spec.recipe import Budget, Recipe, Source, Training
+from edgeprune.spec.recipe import Budget, Recipe
 from tests import tiny
+from tests.pipeline import small
 
-
-def _recipe(folder: Path, **more: object) -> Recipe:
-    tiny.write_net(folder)
-    tiny.write_npz(folder / "data.npz")
-    source = Source(model=f"{folder / 'net.py'}:build", data=str(folder / "data.npz"))
-    training = Training(epochs=0, qat_epochs=1, dense_epochs=3, batch_size=16)
-    given = {"target": "cpu-x86-avx2", "training": training, "curvature": Curving(probes=2)} | more
-    return Recipe(source=source, **given)
+_recipe = partial(small.recipe, epochs=0)
 
 
 def _stages(outcome: Outcome) -> dict[str, Path]:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -35,27 +39,6 @@ def _of_block(module: Block, x: Tensor) -> list[Tensor]:
         return [a, first, b, last, module.head(last.mean((2, 3)))]
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 3, None])
-def test_the_loss_of_a_residual_block_is_that_of_its_operations(steps: int | None) -> None:
-    traced, x = block()
-    torch.manual_seed(0)
-    module = Block().double().eval()
-    module.load_state_dict({n: t for n, t in traced.module.state_dict().items()}, strict=True)
-    cascade, place = _place(traced, twin(traced), x, "a.weight")
-    ahead = place.window(["a.weight"], steps)
-    mask = half(place.value.shape)
-    loss = place.batch(ahead, 0).loss([place.value * mask])
-    wanted = _of_block(module, x)
-    with torch.no_grad():
-        module.a.weight.mul_(mask)
-    got = _of_block(module, x)
-    count = len(wanted) if steps is None else steps + 1
-    assert len(ahead.matched) == count
-    expected = sum(float(_mean_square(a, b)) for a, b in list(zip(got, wanted, strict=True))[:count])
-    assert loss == pytest.approx(expected, rel=1e-9)
-    cascade.close()
-
-
 def _of_attention(module: Attending, x: Tensor) -> list[Tensor]:
     """What follows the keys' layer."""
     with torch.no_grad():
@@ -72,23 +55,41 @@ def _of_attention(module: Attending, x: Tensor) -> list[Tensor]:
         return [key, mixed, out, up, bent, down, module.head((x + out + down)[:, 0])]
 
 
-@pytest.mark.parametrize("steps", [0, 1, 2, 4, None])
-def test_the_loss_of_an_attention_block_is_that_of_its_operations(steps: int | None) -> None:
-    traced, x = attending()
-    module = Attending().double().eval()
+@dataclass(frozen=True)
+class Case:
+    """A network, a layer of it, and what follows that layer, by hand; `within`: relative, of the loss."""
+
+    network: Callable[[], tuple[Traced, Tensor]]
+    module: Callable[[], nn.Module]
+    layer: str
+    following: Callable[[Any, Tensor], list[Tensor]]
+    within: float
+
+
+BLOCK = Case(block, Block, "a", _of_block, 1e-9)
+ATTENTION = Case(attending, Attending, "k", _of_attention, 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("case", "steps"), [*((BLOCK, k) for k in (0, 1, 2, 3, None)), *((ATTENTION, k) for k in (0, 1, 2, 4, None))]
+)
+def test_the_loss_is_that_of_the_operations_ahead(case: Case, steps: int | None) -> None:
+    traced, x = case.network()
+    module = case.module().double().eval()
     module.load_state_dict(traced.module.state_dict())
-    cascade, place = _place(traced, twin(traced), x, "k.weight")
-    ahead = place.window(["k.weight"], steps)
+    weight = f"{case.layer}.weight"
+    cascade, place = _place(traced, twin(traced), x, weight)
+    ahead = place.window([weight], steps)
     mask = half(place.value.shape)
     loss = place.batch(ahead, 0).loss([place.value * mask])
-    wanted = _of_attention(module, x)
+    wanted = case.following(module, x)
     with torch.no_grad():
-        module.k.weight.mul_(mask)
-    got = _of_attention(module, x)
+        module.get_parameter(weight).mul_(mask)
+    got = case.following(module, x)
     count = len(wanted) if steps is None else steps + 1
     assert len(ahead.matched) == count
     expected = sum(float(_mean_square(a, b)) for a, b in list(zip(got, wanted, strict=True))[:count])
-    assert loss == pytest.approx(expected, rel=1e-6)
+    assert loss == pytest.approx(expected, rel=case.within)
     cascade.close()
 
 
