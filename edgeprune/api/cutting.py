@@ -27,6 +27,7 @@ from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.masked import Scoring, mask
 from edgeprune.pipeline.options import budget_from, check_choices, check_rebuilding
+from edgeprune.pipeline.rebuilding import steps_of
 from edgeprune.progress import silent
 from edgeprune.pruning import coupling as cut_by
 from edgeprune.pruning.cuts import Cuts
@@ -69,7 +70,7 @@ def prune(
     data: tuple[Tensor, Tensor] | None = None,
     compensate: Literal["none", "snows"] = "none",
     mask_by: MaskSource = "magnitude",
-    lookahead: int | None = None,
+    lookahead: int | Literal["end"] = 3,
     curvature: Curvature | None = None,
     trace_floor: TraceFloor = "zero",
     target: str | None = None,
@@ -105,7 +106,7 @@ def prune(
         data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` alone reads.
         compensate: `snows` rebuilds the layers of what was cut, on the images of `data`.
         mask_by: how `snows` chooses weights under a mask pattern: `magnitude`, `wanda` or `obs`.
-        lookahead: how many operations ahead of a layer `snows` matches; None: to the end.
+        lookahead: how many operations ahead of a layer `snows` matches, or all to the `end`.
         curvature: what `estimate_curvature` found of this network, instead of estimating it again.
         trace_floor: what `hap` makes of a negative trace: `zero`, or itself with `none`.
         target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
@@ -123,7 +124,7 @@ def prune(
     Raises:
         EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
     """
-    rebuilds = check_rebuilding(method, compensate, mask_by, data is not None, implant_ratio)
+    rebuilds = check_rebuilding(method, compensate, mask_by, lookahead, data is not None, implant_ratio)
     check_choices(method, attention, precision, multiple, max_layer_sparsity, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
@@ -147,7 +148,7 @@ def prune(
     matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
     for rule in set(keep) - set(matching):
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
-    rebuilding = Snows(steps=lookahead) if rebuilds else None
+    rebuilding = Snows(steps=steps_of(lookahead)) if rebuilds else None
     if zeros is not None:
         scoring = Scoring(mask_by if method == "snows" else method, data, Probing(probes, seed=seed), known)
         return _masked(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching, rebuilding)

@@ -176,7 +176,7 @@ Mask = Annotated[
 Lookahead = Annotated[
     str | None,
     _option(
-        "Operations ahead that are matched: 0 the layer's own, or more. [default: end]",
+        "Operations ahead that are matched: 0 the layer's own, or more. [default: 3]",
         _REBUILDING,
         "--lookahead",
         metavar="K|end",

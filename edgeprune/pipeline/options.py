@@ -171,10 +171,13 @@ def _curving(options: dict[str, Any]) -> dict[str, Any]:
 def _rebuilding(options: dict[str, Any]) -> dict[str, Any]:
     """How layers are rebuilt."""
     content = {"masks": options["mask"]} if options["mask"] is not None else {}
+    given = [name for name in ("mask", "lookahead") if options[name] is not None]
+    if given and "snows" not in (options["method"], options["compensate"]):
+        raise EdgepruneError(f"--{given[0]} belongs to --method snows or --compensate snows. Give one of them too.")
     asked = options["lookahead"]
-    if asked is not None and str(asked) != "end":
+    if asked is not None:
         try:
-            content["lookahead"] = int(asked)
+            content["lookahead"] = asked if asked == "end" else int(asked)
         except ValueError:
             raise EdgepruneError(f"--lookahead {asked!r}: neither a number nor end. Try 10, or end.") from None
     return content
@@ -257,7 +260,9 @@ def check_choices(
         raise EdgepruneError(f"probes={probes}: 2 or more are needed.")
 
 
-def check_rebuilding(method: str, compensate: str, mask_by: str, images: bool, implant_ratio: float) -> bool:
+def check_rebuilding(
+    method: str, compensate: str, mask_by: str, lookahead: object, images: bool, implant_ratio: float
+) -> bool:
     """Whether layers are to be rebuilt; `images`: whether there are any.
 
     Raises:
@@ -267,6 +272,8 @@ def check_rebuilding(method: str, compensate: str, mask_by: str, images: bool, i
     for name, (value, choices) in known.items():
         if value not in choices:
             raise EdgepruneError(f"{name}={value!r} is unknown. Known: {', '.join(choices)}.")
+    if lookahead != "end" and not (isinstance(lookahead, int) and lookahead >= 0):
+        raise EdgepruneError(f"lookahead={lookahead!r}: a number from 0, or 'end'.")
     if "snows" not in (method, compensate):
         return False
     if not images:

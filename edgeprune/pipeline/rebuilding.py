@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from edgeprune.model.batches import sample
 from edgeprune.model.device import move
@@ -23,10 +24,15 @@ from edgeprune.spec.methods import Rebuilding
 LOG = "rebuilt.json"
 
 
+def steps_of(lookahead: int | Literal["end"]) -> int | None:
+    """K as SNOWS takes it."""
+    return None if lookahead == "end" else lookahead
+
+
 def how(asked: Rebuilding) -> Snows:
     """A recipe's settings as SNOWS takes them."""
     return Snows(
-        steps=asked.lookahead,
+        steps=steps_of(asked.lookahead),
         warm=asked.warm,
         biases=asked.biases,
         passes=asked.passes,

@@ -9,6 +9,7 @@ moved by Newton's method the one is taken that is best on images held back.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -19,6 +20,7 @@ import torch
 from torch import Tensor
 
 from edgeprune.model.attributes import attribute
+from edgeprune.model.content import content_hash
 from edgeprune.model.traced import Traced
 from edgeprune.model.whole import write_whole
 from edgeprune.progress import Tick, silent
@@ -37,7 +39,7 @@ class Snows:
     row, the layer is done. `precondition`: see there.
     """
 
-    steps: int | None = None
+    steps: int | None = 3
     warm: bool = True
     biases: bool = False
     passes: int = 1
@@ -85,12 +87,14 @@ def snows(
         x: calibration images `[n, ...]`.
         asked: how.
         tick: told of the layers.
-        state: a file for what is done, from which a killed call goes on.
+        state: a file for what is done, from which a killed call on the same networks, masks, images and settings goes
+            on.
         pick: what of the teacher's values the student has.
     """
     asked = asked or Snows()
     cascade = Cascade(student, teacher, x, asked.walking, pick)
-    known = _read(state)
+    of = _fingerprint(student, teacher, masks, x, asked) if state is not None else ""
+    known = _read(state, of)
     try:
         done: list[Rebuilt] = []
         names: list[str] = []
@@ -102,7 +106,7 @@ def snows(
                 found, log = rebuild(place, masks[place.weight].to(cascade.device), asked)
                 known[place.weight] = found, log
                 if state is not None:
-                    write_whole({name: (value, asdict(row)) for name, (value, row) in known.items()}, state)
+                    _write(known, of, state)
             for name, value in found.items():
                 cascade.set(name, value)
             names += [*found]
@@ -118,11 +122,26 @@ Known = dict[str, tuple[dict[str, Tensor], Rebuilt]]
 """Weight name -> the layer's tensors, and how they were found."""
 
 
-def _read(path: Path | None) -> Known:
+def _fingerprint(student: Traced, teacher: Traced, masks: Mapping[str, Tensor], x: Tensor, asked: Snows) -> str:
+    hasher = hashlib.sha256(f"{content_hash(student)} {content_hash(teacher)} {asked}".encode())
+    for name, mask in masks.items():
+        hasher.update(name.encode() + mask.cpu().numpy().tobytes())
+    hasher.update(x.cpu().contiguous().numpy().tobytes())
+    return hasher.hexdigest()
+
+
+def _write(known: Known, of: str, path: Path) -> None:
+    layers = {name: (value, asdict(row)) for name, (value, row) in known.items()}
+    write_whole({"of": of, "layers": layers}, path)
+
+
+def _read(path: Path | None, of: str) -> Known:
     if path is None or not path.is_file():
         return {}
     there = torch.load(path, weights_only=True)
-    return {name: (found, Rebuilt(**log)) for name, (found, log) in there.items()}
+    if there["of"] != of:
+        return {}
+    return {name: (found, Rebuilt(**log)) for name, (found, log) in there["layers"].items()}
 
 
 def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor], Rebuilt]:

@@ -103,7 +103,7 @@ def test_batch_norm_is_re_estimated_where_that_is_asked(tmp_path: Path) -> None:
 
 REFUSED = {
     "implants": ({"compensate": "snows", "implant": 0.1}, "--implant is trained from zero, which SNOWS cannot"),
-    "settings alone": ({"lookahead": "3"}, "settings of SNOWS belong to --method snows or --compensate snows"),
+    "settings alone": ({"lookahead": "3"}, "--lookahead belongs to --method snows or --compensate snows"),
     "a mask without a pattern": ({"method": "snows", "mask": "wanda"}, "--mask wanda chooses the weights"),
     "a drop": ({"method": "snows", "max_drop": 0.01}, "--max-drop tries cuts"),
     "no number": ({"method": "snows", "lookahead": "far"}, "--lookahead 'far': neither a number nor end"),

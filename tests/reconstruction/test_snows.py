@@ -119,7 +119,7 @@ def test_a_weight_that_is_read_twice_is_rebuilt_for_both() -> None:
     torch.manual_seed(0)
     traced, x = trace(Shared().double().eval(), (6,)), torch.randn(600, 6, dtype=torch.float64)
     masks, student = _masks(traced, "a.weight"), twin(traced)
-    (log,) = snows(student, traced, masks, x, Snows(walking=Walking(batch_size=200)))
+    (log,) = snows(student, traced, masks, x, Snows(steps=None, walking=Walking(batch_size=200)))
     assert log.solved is None
     assert log.operations == 5
     assert _error(student, traced, x) < 0.8 * _error(_masked(traced, masks), traced, x)
@@ -159,6 +159,8 @@ def test_a_killed_call_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pyt
     for (name, a), b in zip(student.module.named_parameters(), whole.module.parameters(), strict=True):
         assert torch.equal(a, b), name
     assert [row.taken for row in again] == [row.taken for row in log]
+    snows(twin(traced), traced, masks, x, replace(asked, steps=0), state=tmp_path / "state.pt")
+    assert len(calls) == 7, "other settings do not go on from what is there"
 
 
 def test_little_memory_changes_nothing() -> None:
