@@ -11,6 +11,10 @@ from edgeprune.spec.strict import Strict
 MethodName = Literal["hap", "magnitude", "snows"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 MaskSource = Literal["magnitude", "wanda", "obs"]
+MergeName = Literal["joint", "pair", "constant", "none"]
+"""How CAMP-HiVe gives what goes to what stays: jointly, each pair as if it were alone, half of it, or not at all."""
+Significance = Literal["lowrank+fisher", "lowrank", "eigvec", "magnitude"]
+"""By what CAMP-HiVe ranks single weights; `eigvec` is the released code's."""
 ScoreName = Literal["hap", "magnitude", "wanda", "obs"]
 """By which single weights are ranked."""
 

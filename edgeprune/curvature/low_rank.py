@@ -1,0 +1,96 @@
+"""The Hessian by the weights that are live, as a few eigenpairs and a diagonal: `H ~ V diag(values) V' + diag(rest)`.
+
+The eigenpairs are those of largest positive eigenvalue, by block power iteration on exact products (as many as classes
+carry most of a classifier's curvature; Sagun et al. 2018, arXiv 1706.04454). The diagonal is what the Fisher information
+(`curvature.fisher`) has beyond them, and nowhere less than their mean diagonal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from edgeprune.curvature.eigen import block_power
+from edgeprune.curvature.fisher import fisher_diagonal
+from edgeprune.curvature.matrix import Matrix
+from edgeprune.curvature.probing import Probing
+from edgeprune.model.traced import Traced
+from edgeprune.progress import Tick, silent
+
+Remainder = Literal["fisher", "mean"]
+"""The diagonal beside the eigenpairs: of the Fisher information, or their own mean everywhere."""
+TOLERANCE, ROUNDS = 1e-2, 12
+
+
+@dataclass(frozen=True)
+class LowRank:
+    """`values` `[k]`, positive, descending; `vectors` `[n, k]`, orthonormal, zero where a weight is dead; `rest` `[n]`.
+
+    `products`: Hessian-vector products that it took. `residual`: the largest of the pairs, relative to the largest
+    eigenvalue.
+    """
+
+    values: Tensor
+    vectors: Tensor
+    rest: Tensor
+    products: int
+    residual: float
+
+    def diagonal(self) -> Tensor:
+        """That of the low-rank part, `[n]`."""
+        return (self.vectors.square() * self.values).sum(1)
+
+
+def low_rank(
+    traced: Traced,
+    weights: Sequence[str],
+    live: Tensor,
+    x: Tensor,
+    y: Tensor,
+    count: int,
+    probing: Probing | None = None,
+    remainder: Remainder = "fisher",
+    start: Tensor | None = None,
+    tick: Tick = silent,
+) -> LowRank:
+    """Find the eigenpairs and the diagonal.
+
+    Args:
+        traced: the network; it is not changed.
+        weights: names of its parameters, in the order of a flat vector.
+        live: `[n]` bool; the other weights are held at zero.
+        x: images `[m, ...]`.
+        y: labels `[m]`.
+        count: eigenpairs at most; those that are not positive are left out.
+        probing: memory, batch size, seed and matrix.
+        remainder: what the diagonal is.
+        start: `[n, k]`, vectors to start from, as those of the network before it was pruned further.
+        tick: told of the products.
+    """
+    probing = probing or Probing()
+    matrix, mask = Matrix(traced, weights, x, y, probing), live.view(-1, 1)
+    done, most = 0, (count + 2) * ROUNDS
+
+    def multiply(block: Tensor) -> Tensor:
+        nonlocal done
+        found = matrix.product(block * mask) * mask
+        done += block.shape[1]
+        tick("eigenpairs", done, most)
+        return found
+
+    held = start * mask if start is not None else None
+    found = block_power(multiply, matrix.size, count, held, TOLERANCE, ROUNDS, seed=probing.seed)
+    tick("eigenpairs", most, most)
+    positive = found.values > 0
+    values, vectors = found.values[positive].cpu(), (found.vectors[:, positive] * mask).cpu()
+    diagonal = (vectors.square() * values).sum(1)
+    rest = torch.full_like(diagonal, float(diagonal[live].mean()))
+    if remainder == "fisher":
+        fisher = fisher_diagonal(traced, weights, x, y, probing, tick=tick)
+        flat = torch.cat([fisher[name].value.flatten() for name in weights]).to(rest)
+        rest = torch.maximum(flat - diagonal, rest)
+    return LowRank(values, vectors, rest, found.products, float(found.residuals.max()))
