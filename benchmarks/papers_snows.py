@@ -5,7 +5,8 @@ SparseGPT (arXiv 2301.00774), all on the same 3,000 training images as they are;
 classifier stay dense. Channels: half of the multiply-adds cut by magnitude, then BatchNorm re-estimated, or SNOWS. The
 ResNet-20 is one trained on these images; ResNet-32 and 56 are trained on lossless ones (81 to 83 % on these) unless
 other weights are given. A small vision transformer, trained on the digits, is masked 2:4 in all its attention and MLP
-matrices. Seconds and the process's peak memory are of each way alone, in a process of its own.
+matrices. Seconds and the process's peak memory are of each way alone, in a process of its own. Rows that the record has
+already are not measured again.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ AHEAD: dict[str, int | None] = {"0": 0, "3": 3, "10": 10, "end": None}
 BASELINES = (
     "magnitude", "magnitude + BatchNorm", "Wanda", "Wanda + BatchNorm", "SparseGPT", "SparseGPT + BatchNorm",
 )  # fmt: skip
+Case = tuple[str, str, float, str]
+"""Network, pattern, share, way."""
 TRANSFORMER = "vit, digits"
 CHANNELS = ("cut + BatchNorm", "cut + SNOWS K=end")
 
@@ -68,26 +71,42 @@ def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
     if not names:
         sys.exit("--resnet20 is needed")
     found: list[dict[str, Any]] = []
+    known = _known(asked)
     for name in names[:1] if asked.quick else names:
         patterns = QUICK if asked.quick else PATTERNS if name == "resnet20" else [*sorted(DECIDING)]
         ahead = [*AHEAD] if name == "resnet20" else ["end"]
-        for pattern, share in patterns:
-            for way in (*BASELINES, *(f"SNOWS K={k}" for k in ahead)):
-                found.append(_apart(name, getattr(asked, name), asked, pattern, share, way))
-                _keep(found, asked)
-        for way in CHANNELS:
-            found.append(_apart(name, getattr(asked, name), asked, "channel", 0.5, way))
-            _keep(found, asked)
+        wanted = [(*pattern, way) for pattern in patterns for way in (*BASELINES, *(f"SNOWS K={k}" for k in ahead))]
+        for pattern, share, way in [*wanted, *(("channel", 0.5, way) for way in CHANNELS)]:
+            _add(found, known, asked, (name, pattern, share, way))
     for way in (*(way for way in BASELINES if "BatchNorm" not in way), *(f"SNOWS K={k}" for k in AHEAD)):
-        found.append(_apart(TRANSFORMER, None, asked, "2:4", 0.5, way))
-        _keep(found, asked)
+        _add(found, known, asked, (TRANSFORMER, "2:4", 0.5, way))
+    found = [*found, *(row for case, row in known.items() if case not in {_case(row) for row in found})]
     return found, _shows(found)
 
 
-def _keep(found: list[dict[str, Any]], asked: argparse.Namespace) -> None:
+def _known(asked: argparse.Namespace) -> dict[Case, dict[str, Any]]:
+    """The rows of a record that was begun: they are not measured again."""
+    if asked.quick or asked.json is None or not asked.json.is_file():
+        return {}
+    there = json.loads(asked.json.read_text(encoding="utf-8"))["rows"]
+    return {_case(row): row for row in there}
+
+
+def _case(row: dict[str, Any]) -> Case:
+    return row["network"], row["pattern"], row["share"], row["way"]
+
+
+def _add(found: list[dict[str, Any]], known: dict[Case, dict[str, Any]], asked: argparse.Namespace, case: Case) -> None:
+    """Measure a row unless it is known, and write what is there."""
+    if case in known:
+        found.append(known[case])
+        return
+    name, pattern, share, way = case
+    found.append(_apart(name, None if name == TRANSFORMER else getattr(asked, name), asked, pattern, share, way))
     print(json.dumps({k: v for k, v in found[-1].items() if k != "layers"}), file=sys.stderr)
     if asked.json:
-        save("papers: snows", found, _shows(found), asked.json)
+        rest = [row for case, row in known.items() if case not in {_case(row) for row in found}]
+        save("papers: snows", [*found, *rest], _shows(found), asked.json)
 
 
 def _apart(
@@ -101,7 +120,7 @@ def _apart(
 
 def _dense(name: str, weights: Path | None, folder: Path) -> tuple[Traced, Data]:
     if weights is None:
-        transformer, digits = digits_transformer()
+        transformer, digits = digits_transformer(epochs=40)
         return trace(transformer, (1, 32, 32)), digits
     module = NETWORKS[name].build(10, 3)
     load_weights(module, weights, name)

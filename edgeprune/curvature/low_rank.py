@@ -1,8 +1,8 @@
 """The Hessian by the weights that are live, as a few eigenpairs and a diagonal: `H ~ V diag(values) V' + diag(rest)`.
 
-The eigenpairs are those of largest positive eigenvalue, by block power iteration on exact products (as many as classes
-carry most of a classifier's curvature; Sagun et al. 2018, arXiv 1706.04454). The diagonal is what the Fisher information
-(`curvature.fisher`) has beyond them, and nowhere less than their mean diagonal.
+The eigenpairs are those of largest positive eigenvalue, by block power iteration on exact products (about as many as
+there are classes carry most of a classifier's curvature; Sagun et al. 2018, arXiv 1706.04454). The diagonal is what the
+Fisher information (`curvature.fisher`) has beyond them, and nowhere less than their mean diagonal.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
 """One cycle of CAMP-HiVe on single weights: curvature, significance, masks, merging.
 
-Uddin et al. 2025, arXiv 2511.06265, as far as the paper's opening and its released code say; with `H ~ V L V' + D` on the
-live weights (`curvature.low_rank`) the significance of weight i is what its removal alone costs,
+Uddin et al. 2025, arXiv 2511.06265, as far as the paper's opening and its released code say; with `H ~ V L V' + D` on
+the live weights (`curvature.low_rank`) the significance of weight i is what its removal alone costs,
 
     q_i = w_i^2 / 2 (sum_k L_k v_ki^2 + d_i).
 
-Weights above the cycle's quantile are critical: they stay, and take from those that go (`merging.pairs`). What is
-merged is kept only if the loss on the calibration images is no worse for it, all of it, else half of it, else a quarter.
+Weights above the cycle's quantile are critical: they stay, and take from those that go (`merging.pairs`). A merge is
+kept only if the loss on the calibration images is no worse for it: all of it, else half of it, else a quarter.
 """
 
 from __future__ import annotations

@@ -1,16 +1,16 @@
 """Merging weights that go into weights that stay, pair by pair, so that the loss notices it least.
 
-CAMP-HiVe (arXiv 2511.06265) gives half of a less significant weight to a more significant one. What a merge should give
-follows from the loss's second-order model. With `H = V L V' + D` (L, D diagonal), the weights P set to zero and the kept
-ones K moved by delta, the loss changes by
+CAMP-HiVe (arXiv 2511.06265) gives half of a less significant weight to a more significant one. What a merge should
+give follows from the loss's second-order model. With `H = V L V' + D` (L, D diagonal), the weights P set to zero and
+the kept ones K moved by delta, the loss changes by
 
     1/2 r' L r + 1/2 delta' D_K delta + 1/2 w_P' D_P w_P,    r = V_P' w_P - V_K' delta,
 
 r being the displacement along the eigenvectors that is not made up for yet. One acceptor j alone takes
 `step = (v_j' L r - d_j delta_j) / (d_j + v_j' L v_j)`; visiting them in turn, r going along, is coordinate descent on a
 convex quadratic. Its limit is the Woodbury form of Optimal Brain Surgeon's compensation (Hassibi and Stork 1993),
-`delta = D^-1 V (L^-1 + V' D^-1 V)^-1 V_P' w_P`. Acceptors are visited in blocks that are solved together, which the same
-form does in `[k, k]`.
+`delta = D^-1 V (L^-1 + V' D^-1 V)^-1 V_P' w_P`. Acceptors are visited in blocks that are solved together, which the
+same form does in `[k, k]`.
 """
 
 from __future__ import annotations
@@ -43,9 +43,7 @@ class Quadratic:
     @staticmethod
     def of(curved: LowRank, w: Tensor, gone: Tensor, kept: Tensor) -> Quadratic:
         """`w` `[n]`; `gone` and `kept`: indices of the weights that go, and of those that may take from them."""
-        return Quadratic(
-            curved.vectors.double(), curved.values.double(), curved.rest.double(), w.double(), gone, kept
-        )
+        return Quadratic(curved.vectors.double(), curved.values.double(), curved.rest.double(), w.double(), gone, kept)
 
     def left(self, delta: Tensor) -> Tensor:
         """r, for `delta` `[kept]`."""
