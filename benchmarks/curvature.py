@@ -8,6 +8,8 @@ For ResNets with trained weights and a small vision transformer that is trained 
 - seconds until the order of channels is right: Spearman correlation of HAP scores, and the share of the cut at 50 %,
   with a reference: the traces themselves where the network is piecewise linear, else 3,000 probes of another seed;
 - EHAP (half precision: bfloat16 on CPUs) and EHAP as its authors released it, against the same reference.
+
+Networks that the record has already are not measured again.
 """
 
 from __future__ import annotations
@@ -59,15 +61,25 @@ def main() -> None:
         print(json.dumps(_peak(asked)))
         return
     names = ["resnet20", "vit"] + (["resnet56"] if asked.resnet56 and not asked.quick else [])
-    rows, shows = [], list[Show]()
+    rows, shows, known = [], list[Show](), _known(asked)
     for name in names:
-        found, figures = _network(name, asked)
+        found = known.get(name) or _network(name, asked)
         rows += found
+        figures = found[-1]["figures"]
         if name == "resnet20":
             shows = _shows(figures)
         if asked.json:
             save("curvature", rows, shows, asked.json)
     finish("curvature", rows, shows, asked.json)
+
+
+def _known(asked: Any) -> dict[str, list[dict[str, Any]]]:
+    """The networks whose rows are in the record: they are not measured again."""
+    found: dict[str, list[dict[str, Any]]] = {}
+    if asked.json is not None and asked.json.is_file() and not asked.quick:
+        for row in json.loads(asked.json.read_text(encoding="utf-8"))["rows"]:
+            found.setdefault(row["network"], []).append(row)
+    return found
 
 
 def argparse_hidden() -> str:
@@ -126,7 +138,7 @@ class Peer:
         return {name: each[name].flatten(1).sum(1).double() for name in weights}
 
 
-def _network(name: str, asked: Any) -> tuple[list[dict[str, Any]], dict[str, float]]:
+def _network(name: str, asked: Any) -> list[dict[str, Any]]:
     module, traced, weights, x, y = problem(name, asked)
     weight = importance(traced.module, weights)
     single = Probing(probes=8, batch_size=128, memory_mb=4000)
@@ -170,7 +182,7 @@ def _network(name: str, asked: Any) -> tuple[list[dict[str, Any]], dict[str, flo
     rows.append({"network": name, "way": "all", "figures": figures, "Spearman": min(alike)})
     for key, value in figures.items():
         print(f"{name}: {key}: {value:.4g}", file=sys.stderr)
-    return rows, figures
+    return rows
 
 
 ALIKE = (("products", "products, half"), ("traces", "traces, half"))

@@ -29,6 +29,7 @@ TOLERANCE, ROUNDS = 1e-2, 12
 @dataclass(frozen=True)
 class LowRank:
     """`values` `[k]`, positive, descending; `vectors` `[n, k]`, orthonormal, zero where a weight is dead; `rest` `[n]`.
+    `slope`: the loss's gradient, `[n]`: a network that was cut stands at no minimum.
 
     `products`: Hessian-vector products that it took. `residual`: the largest of the pairs, relative to the largest
     eigenvalue.
@@ -37,6 +38,7 @@ class LowRank:
     values: Tensor
     vectors: Tensor
     rest: Tensor
+    slope: Tensor
     products: int
     residual: float
 
@@ -55,6 +57,7 @@ def low_rank(
     probing: Probing | None = None,
     remainder: Remainder = "fisher",
     start: Tensor | None = None,
+    by_batch: bool = True,
     tick: Tick = silent,
 ) -> LowRank:
     """Find the eigenpairs and the diagonal.
@@ -69,10 +72,11 @@ def low_rank(
         probing: memory, batch size, seed and matrix.
         remainder: what the diagonal is.
         start: `[n, k]`, vectors to start from, as those of the network before it was pruned further.
+        by_batch: BatchNorm's statistics are those of the batch, as they will be re-estimated.
         tick: told of the products.
     """
     probing = probing or Probing()
-    matrix, mask = Matrix(traced, weights, x, y, probing), live.view(-1, 1)
+    matrix, mask = Matrix(traced, weights, x, y, probing, by_batch=by_batch), live.view(-1, 1)
     done, most = 0, (count + 2) * ROUNDS
 
     def multiply(block: Tensor) -> Tensor:
@@ -85,6 +89,7 @@ def low_rank(
     held = start * mask if start is not None else None
     found = block_power(multiply, matrix.size, count, held, TOLERANCE, ROUNDS, seed=probing.seed)
     tick("eigenpairs", most, most)
+    slope = (matrix.gradient() * live).cpu()
     positive = found.values > 0
     values, vectors = found.values[positive].cpu(), (found.vectors[:, positive] * mask).cpu()
     diagonal = (vectors.square() * values).sum(1)
@@ -93,4 +98,4 @@ def low_rank(
         fisher = fisher_diagonal(traced, weights, x, y, probing, tick=tick)
         flat = torch.cat([fisher[name].value.flatten() for name in weights]).to(rest)
         rest = torch.maximum(flat - diagonal, rest)
-    return LowRank(values, vectors, rest, found.products, float(found.residuals.max()))
+    return LowRank(values, vectors, rest, slope, found.products, float(found.residuals.max()))

@@ -12,6 +12,7 @@ from edgeprune.curvature.convolution import make_twice_differentiable
 from edgeprune.curvature.ground import batches, images_within, lay_ground
 from edgeprune.curvature.half import Scale, half_of
 from edgeprune.curvature.hvp import GRAPHS, Loss, ProductGraph
+from edgeprune.curvature.layer_gradients import wide
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.team import Team
 from edgeprune.model.traced import Traced
@@ -33,6 +34,7 @@ class Matrix:
         probing: which matrix, in which precision, within how much memory.
         loss: the mean over a batch.
         team: the processes that share the work; each holds all the images.
+        by_batch: whether BatchNorm takes each batch's own statistics.
     """
 
     def __init__(
@@ -44,9 +46,10 @@ class Matrix:
         probing: Probing | None = None,
         loss: Loss = functional.cross_entropy,
         team: Team | None = None,
+        by_batch: bool = False,
     ) -> None:
         probing = probing or Probing()
-        self.ground = lay_ground(traced, weights)
+        self.ground = lay_ground(traced, weights, by_batch)
         self.names, self.team = list(weights), team or Team()
         self.scale = Scale(half_of(probing.precision, self.ground.device))
         self._kind, self._loss = GRAPHS[probing.kind], loss
@@ -103,6 +106,20 @@ class Matrix:
         self.walk(columns.shape[1], lambda number: self.parts(columns[:, number]), add)
         self.team.add_up([result])
         return result.view(flat.shape)
+
+    def gradient(self) -> Tensor:
+        """The gradient of the mean loss, `[size]`."""
+        total = torch.zeros(self.size, dtype=next(iter(self.ground.weights.values())).dtype)
+        weights = [*self.ground.weights.values()]
+        for x, y, share in self._batches:
+            with torch.enable_grad():
+                loss = self._loss(wide(self.ground.module(x)), y)
+                found = torch.autograd.grad(loss, weights, materialize_grads=True)
+            # In the network's own coordinates, as a product is.
+            total += share * torch.cat(
+                [self.ground.inward(n, g).reshape(-1) for n, g in zip(self.names, found, strict=True)]
+            ).to(total)
+        return total
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """A flat vector `[size]` as one tensor per weight, on the network's device."""

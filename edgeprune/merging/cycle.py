@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -50,6 +50,8 @@ class Merging:
     trust: float = 0.5
     guard: float = 0.01
     by_tensor: bool = False
+    slope: bool = True
+    by_batch: bool = True
     least: float = 0.05
     probing: Probing = field(default_factory=lambda: Probing(batch_size=256))
 
@@ -156,7 +158,9 @@ def _curved(
 ) -> LowRank:
     remainder: Remainder = "fisher" if asked.score == "lowrank+fisher" else "mean"
     count = 1 if asked.score == "eigvec" else asked.eigenpairs
-    found = low_rank(traced, names, live, x, y, count, asked.probing, remainder, start, tick)
+    found = low_rank(traced, names, live, x, y, count, asked.probing, remainder, start, asked.by_batch, tick)
+    if not asked.slope:
+        found = replace(found, slope=torch.zeros_like(found.slope))
     if not len(found.values):
         raise EdgepruneError(
             "the loss has no direction of positive curvature on these images. Is the network trained, and are the "
@@ -202,7 +206,7 @@ def _delta(
     """What each kept weight takes, within the trust region, and what the model says of the loss without and with it."""
     if curved is None:  # the constant merge asks for no curvature
         n = len(w)
-        curved = LowRank(torch.ones(1), torch.zeros(n, 1), torch.zeros(n), 0, 0.0)
+        curved = LowRank(torch.ones(1), torch.zeros(n, 1), torch.zeros(n), torch.zeros(n), 0, 0.0)
     model = Quadratic.of(curved, w, gone, kept)
     order = q[kept].argsort(descending=True, stable=True)
     bound = asked.trust * network.spread(w)[kept].double()

@@ -4,13 +4,13 @@ CAMP-HiVe (arXiv 2511.06265) gives half of a less significant weight to a more s
 give follows from the loss's second-order model. With `H = V L V' + D` (L, D diagonal), the weights P set to zero and
 the kept ones K moved by delta, the loss changes by
 
-    1/2 r' L r + 1/2 delta' D_K delta + 1/2 w_P' D_P w_P,    r = V_P' w_P - V_K' delta,
+    g_K' delta - g_P' w_P + 1/2 r' L r + 1/2 delta' D_K delta + 1/2 w_P' D_P w_P,    r = V_P' w_P - V_K' delta,
 
-r being the displacement along the eigenvectors that is not made up for yet. One acceptor j alone takes
-`step = (v_j' L r - d_j delta_j) / (d_j + v_j' L v_j)`; visiting them in turn, r going along, is coordinate descent on a
-convex quadratic. Its limit is the Woodbury form of Optimal Brain Surgeon's compensation (Hassibi and Stork 1993),
-`delta = D^-1 V (L^-1 + V' D^-1 V)^-1 V_P' w_P`. Acceptors are visited in blocks that are solved together, which the
-same form does in `[k, k]`.
+g being the gradient (a network that was cut stands at no minimum) and r the displacement along the eigenvectors that is
+not made up for yet. One acceptor j alone takes `step = (v_j' L r - g_j - d_j delta_j) / (d_j + v_j' L v_j)`; visiting
+them in turn, r going along, is coordinate descent on a convex quadratic. Its limit, where g is zero, is the Woodbury
+form of Optimal Brain Surgeon's compensation (Hassibi and Stork 1993), `delta = D^-1 V (L^-1 + V' D^-1 V)^-1 V_P' w_P`.
+Acceptors are visited in blocks that are solved together, which the same form does in `[k, k]`.
 """
 
 from __future__ import annotations
@@ -31,11 +31,12 @@ GIVEN = 0.5
 
 @dataclass(frozen=True)
 class Quadratic:
-    """The model above, float64: `v` `[n, k]`, `values` `[k]`, `rest` `[n]`, `w` `[n]`, `gone` and `kept` indices."""
+    """The model above, float64: `v` `[n, k]`, `values` `[k]`; `rest`, `slope` and `w` `[n]`; `gone`, `kept` indices."""
 
     v: Tensor
     values: Tensor
     rest: Tensor
+    slope: Tensor
     w: Tensor
     gone: Tensor
     kept: Tensor
@@ -43,7 +44,15 @@ class Quadratic:
     @staticmethod
     def of(curved: LowRank, w: Tensor, gone: Tensor, kept: Tensor) -> Quadratic:
         """`w` `[n]`; `gone` and `kept`: indices of the weights that go, and of those that may take from them."""
-        return Quadratic(curved.vectors.double(), curved.values.double(), curved.rest.double(), w.double(), gone, kept)
+        return Quadratic(
+            curved.vectors.double(),
+            curved.values.double(),
+            curved.rest.double(),
+            curved.slope.double(),
+            w.double(),
+            gone,
+            kept,
+        )
 
     def left(self, delta: Tensor) -> Tensor:
         """r, for `delta` `[kept]`."""
@@ -54,7 +63,8 @@ class Quadratic:
         r = self.left(delta)
         fixed = (self.rest[self.gone] * self.w[self.gone].square()).sum()
         moved = (self.rest[self.kept] * delta.square()).sum()
-        return float((self.values * r.square()).sum() + moved + fixed) / 2
+        first = self.slope[self.kept] @ delta - self.slope[self.gone] @ self.w[self.gone]
+        return float(first + ((self.values * r.square()).sum() + moved + fixed) / 2)
 
 
 def sweep(
@@ -76,7 +86,7 @@ def sweep(
         for places in order.split(block):
             index = model.kept[places]
             v, d = model.v[index], model.rest[index]
-            slope = v @ (model.values * r) - d * delta[places]
+            slope = v @ (model.values * r) - d * delta[places] - model.slope[index]
             aim = delta[places] + _solved(v, d, model.values, slope)
             step = aim.clamp(-bound[places], bound[places]) - delta[places]
             # Of a block of several the best point within the bounds need not lie where the best point is cut off.
@@ -92,7 +102,7 @@ def woodbury(model: Quadratic) -> Tensor:
     """The sweeps' limit without bounds, in closed form, `[kept]`."""
     v, d = model.v[model.kept], model.rest[model.kept]
     zero = torch.zeros(len(model.kept), dtype=torch.float64)
-    return _solved(v, d, model.values, v @ (model.values * model.left(zero)))
+    return _solved(v, d, model.values, v @ (model.values * model.left(zero)) - model.slope[model.kept])
 
 
 def _solved(v: Tensor, d: Tensor, values: Tensor, slope: Tensor) -> Tensor:
@@ -100,7 +110,8 @@ def _solved(v: Tensor, d: Tensor, values: Tensor, slope: Tensor) -> Tensor:
     d = d.clamp_min(torch.finfo(torch.float64).tiny)
     scaled = v / d[:, None]
     small = torch.diag(1 / values) + v.T @ scaled
-    return slope / d - scaled @ torch.linalg.solve(small, scaled.T @ slope)
+    solved: Tensor = slope / d - scaled @ torch.linalg.solve(small, scaled.T @ slope)
+    return solved
 
 
 def round_robin(tensors: Sequence[int], gone: Tensor, kept: Tensor, order: Tensor) -> Tensor:
