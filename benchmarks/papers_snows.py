@@ -203,7 +203,7 @@ def _sparsegpt(dense: Traced, weights: tuple[str, ...], x: Tensor, pattern: Patt
     for place in cascade.places(weights):
         assert place.simple is not None
         summing = Summing(place.simple, bias=False)
-        for number in range(place.batches):
+        for number in range(place.held_back + 1):
             summing.add(place.inputs(number), None)
         value, masks[place.weight] = sparsegpt(place.value, summing.moments().inputs, pattern, share)
         cascade.set(place.weight, value)

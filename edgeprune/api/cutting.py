@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from edgeprune.api.modules import one_tensor, traced_of
+from edgeprune.api.modules import check_data, one_tensor, traced_of
 from edgeprune.compact.apply import compact_soundly
 from edgeprune.compact.implant import implanted
 from edgeprune.compact.sensitivity import before_training, sensitivities
@@ -27,7 +27,7 @@ from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.masked import Scoring, mask
 from edgeprune.pipeline.options import budget_from, check_choices, check_rebuilding
-from edgeprune.pipeline.rebuilding import steps_of
+from edgeprune.pipeline.rebuilding import how
 from edgeprune.progress import silent
 from edgeprune.pruning import coupling as cut_by
 from edgeprune.pruning.cuts import Cuts
@@ -39,7 +39,7 @@ from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
-from edgeprune.spec.methods import MaskSource, MethodName
+from edgeprune.spec.methods import MaskSource, MethodName, Rebuilding
 from edgeprune.spec.pattern import Pattern, check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, LayerRule, TraceFloor, check_implants
 from edgeprune.spec.speeds import check_latency
@@ -71,6 +71,7 @@ def prune(
     compensate: Literal["none", "snows"] = "none",
     mask_by: MaskSource = "magnitude",
     lookahead: int | Literal["end"] = 3,
+    rebuild: Mapping[str, Any] | None = None,
     curvature: Curvature | None = None,
     trace_floor: TraceFloor = "zero",
     target: str | None = None,
@@ -107,6 +108,7 @@ def prune(
         compensate: `snows` rebuilds the layers of what was cut, on the images of `data`.
         mask_by: how `snows` chooses weights under a mask pattern: `magnitude`, `wanda` or `obs`.
         lookahead: how many operations ahead of a layer `snows` matches, or all to the `end`.
+        rebuild: further settings of `snows`, as a recipe's `[snows]` has them: `{"biases": True}`.
         curvature: what `estimate_curvature` found of this network, instead of estimating it again.
         trace_floor: what `hap` makes of a negative trace: `zero`, or itself with `none`.
         target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
@@ -124,7 +126,9 @@ def prune(
     Raises:
         EdgepruneError: the module cannot be exported, the budget cannot be met, or a proof fails.
     """
-    rebuilds = check_rebuilding(method, compensate, mask_by, lookahead, data is not None, implant_ratio)
+    given = {"masks": mask_by, "lookahead": lookahead, **(rebuild or {})}
+    rebuilding = parse(Rebuilding, given, "snows")
+    rebuilds = check_rebuilding(method, compensate, rebuilding, data is not None, implant_ratio)
     check_choices(method, attention, precision, multiple, max_layer_sparsity, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
@@ -142,16 +146,18 @@ def prune(
     if device is not None and latency_ms is not None:
         check_latency(device, precision, timed)
     example = one_tensor(example_inputs)
+    if data is not None:
+        check_data(data, example)
     traced = traced_of(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
     known = _known(curvature, traced)
     matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
     for rule in set(keep) - set(matching):
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
-    rebuilding = Snows(steps=steps_of(lookahead)) if rebuilds else None
+    fitting = how(rebuilding) if rebuilds else None
     if zeros is not None:
         scoring = Scoring(mask_by if method == "snows" else method, data, Probing(probes, seed=seed), known)
-        return _masked(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching, rebuilding)
+        return _masked(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching, fitting)
     ground = prunable(traced, matching, rules, attention, exact, coupling)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     widths = Limits(
@@ -175,8 +181,8 @@ def prune(
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
-    if data is not None and rebuilding is not None:
-        rebuilt, _ = snows_on_channels(traced, ground.found, done.cuts.units, data[0], rebuilding)
+    if data is not None and fitting is not None:
+        rebuilt, _ = snows_on_channels(traced, ground.found, done.cuts.units, data[0], fitting)
         return Network.of(rebuilt)
     return Network.of(done.traced)
 

@@ -26,6 +26,25 @@ def one_tensor(example_inputs: Tensor | tuple[Tensor]) -> Tensor:
     return tensor
 
 
+def check_data(data: object, example: Tensor) -> None:
+    """Refuse what is no pair of images and labels, or images that the network does not take.
+
+    Raises:
+        EdgepruneError: the text says what is wrong.
+    """
+    pair = isinstance(data, tuple | list) and len(data) == 2 and all(isinstance(part, Tensor) for part in data)
+    if not isinstance(data, tuple | list) or not pair:
+        raise EdgepruneError("data must be two tensors: (images, labels).")
+    x, y = data
+    wanted = f"[n, {', '.join(str(side) for side in example.shape[1:])}] of {example.dtype}"
+    if x.shape[1:] != example.shape[1:] or x.dtype != example.dtype:
+        raise EdgepruneError(f"data: images are {[*x.shape]} of {x.dtype}. Give {wanted}, as example_inputs are.")
+    if not len(x) or len(x) != len(y):
+        raise EdgepruneError(f"data: {len(x)} images and {len(y)} labels. Give as many of each, at least one.")
+    if not bool(x.isfinite().all()):
+        raise EdgepruneError("data: the images hold NaN or infinity. Check how they were read.")
+
+
 def traced_of(module: nn.Module, example_inputs: Tensor) -> Traced:
     if isinstance(module, Network):
         copy = deepcopy(module)

@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.methods import METHOD_NAMES, MaskSource
+from edgeprune.spec.methods import METHOD_NAMES, MaskSource, Rebuilding
 from edgeprune.spec.recipe import (
     LIMIT_NAMES,
     SHARES,
@@ -180,6 +180,8 @@ def _rebuilding(options: dict[str, Any]) -> dict[str, Any]:
             content["lookahead"] = asked if asked == "end" else int(asked)
         except ValueError:
             raise EdgepruneError(f"--lookahead {asked!r}: neither a number nor end. Try 10, or end.") from None
+        if asked != "end" and int(asked) < 0:
+            raise EdgepruneError(f"--lookahead {asked}: 0 is the layer's own output. Give 0 or more, or end.")
     return content
 
 
@@ -260,21 +262,17 @@ def check_choices(
         raise EdgepruneError(f"probes={probes}: 2 or more are needed.")
 
 
-def check_rebuilding(
-    method: str, compensate: str, mask_by: str, lookahead: object, images: bool, implant_ratio: float
-) -> bool:
+def check_rebuilding(method: str, compensate: str, asked: Rebuilding, images: bool, implant_ratio: float) -> bool:
     """Whether layers are to be rebuilt; `images`: whether there are any.
 
     Raises:
         EdgepruneError: the text says what is known, or what is needed.
     """
-    known = {"compensate": (compensate, ("none", "snows")), "mask_by": (mask_by, get_args(MaskSource))}
-    for name, (value, choices) in known.items():
-        if value not in choices:
-            raise EdgepruneError(f"{name}={value!r} is unknown. Known: {', '.join(choices)}.")
-    if lookahead != "end" and not (isinstance(lookahead, int) and lookahead >= 0):
-        raise EdgepruneError(f"lookahead={lookahead!r}: a number from 0, or 'end'.")
+    if compensate not in ("none", "snows"):
+        raise EdgepruneError(f"compensate={compensate!r} is unknown. Known: none, snows.")
     if "snows" not in (method, compensate):
+        if asked != Rebuilding():
+            raise EdgepruneError("mask_by, lookahead and rebuild belong to snows. Give method or compensate, 'snows'.")
         return False
     if not images:
         raise EdgepruneError("snows rebuilds layers on images. Give data=(images, labels); the labels are not read.")

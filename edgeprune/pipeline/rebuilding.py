@@ -6,7 +6,6 @@ import json
 import shutil
 from dataclasses import asdict
 from pathlib import Path
-from typing import Literal
 
 from edgeprune.model.batches import sample
 from edgeprune.model.device import move
@@ -24,15 +23,10 @@ from edgeprune.spec.methods import Rebuilding
 LOG = "rebuilt.json"
 
 
-def steps_of(lookahead: int | Literal["end"]) -> int | None:
-    """K as SNOWS takes it."""
-    return None if lookahead == "end" else lookahead
-
-
 def how(asked: Rebuilding) -> Snows:
     """A recipe's settings as SNOWS takes them."""
     return Snows(
-        steps=steps_of(asked.lookahead),
+        steps=None if asked.lookahead == "end" else asked.lookahead,
         warm=asked.warm,
         biases=asked.biases,
         passes=asked.passes,

@@ -24,6 +24,9 @@ from edgeprune.reconstruction.part import part
 from edgeprune.reconstruction.store import Store
 from edgeprune.reconstruction.window import Batch, Pick, Window, read_by, window
 
+SILENT = 1e-6
+"""Of a BatchNorm's largest factor: what a channel is multiplied with where nothing of it is left."""
+
 
 def whole(_: str, value: Tensor) -> Tensor:
     """Of the teacher's values, all."""
@@ -67,7 +70,8 @@ class Cascade:
             for parameter in twin.module.parameters():
                 parameter.requires_grad_(False)
         self._store = Store(walking.memory_mb)
-        batches = x.tensor_split(max(1, -(-len(x) // walking.batch_size)))
+        # Two at least, so that one can be held back.
+        batches = x.tensor_split(max(min(2, len(x)), -(-len(x) // walking.batch_size)))
         self.front = Front("student", self.folded.module, batches, self._store, self.device)
         self.other = self.front
         if walking.own_target:
@@ -97,7 +101,8 @@ class Cascade:
     def write_back(self, names: Sequence[str], masks: Mapping[str, Tensor]) -> None:
         """Give the student what the folded one has under these names, weights and biases, BatchNorm divided out again.
 
-        An output channel that its BatchNorm multiplies with zero keeps the weights it has, under the layer's mask.
+        An output channel that its BatchNorm multiplies with next to nothing keeps the weights it has, under the layer's
+        mask: what it puts out is the BatchNorm's shift, whatever they are.
         """
         own = dict(self._student.module.named_parameters())
         by_bias = {fold.bias: fold for fold in self._folds.values()}
@@ -109,8 +114,9 @@ class Cascade:
                 own[fold.shift].data.copy_(value.double() - (fold.centre * fold.factor).to(value.device))
             elif name in self._folds:
                 factor = self._folds[name].factor.to(value.device).view(-1, *[1] * (value.dim() - 1))
-                silent = own[name].data.double() * masks[name].to(value.device)
-                own[name].data.copy_(torch.where(factor == 0, silent, value.double() / factor))
+                silent = factor.abs() <= SILENT * factor.abs().max()
+                kept = own[name].data.double() * masks[name].to(value.device)
+                own[name].data.copy_(torch.where(silent, kept, value.double() / factor))
             else:
                 own[name].data.copy_(value)
 
@@ -147,8 +153,13 @@ class Place:
         return self.bias if self.bias is not None and self.cascade.moves(self.weight, self.bias) else None
 
     @property
-    def batches(self) -> int:
-        return self.cascade.front.batches
+    def fitted(self) -> range:
+        """The batches to fit to: all but the last, which is held back where there are more."""
+        return range(max(1, self.cascade.front.batches - 1))
+
+    @property
+    def held_back(self) -> int:
+        return self.cascade.front.batches - 1
 
     def inputs(self, number: int) -> Tensor:
         """What the layer reads of a batch, in the student."""

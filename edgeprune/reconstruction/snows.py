@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -123,7 +123,8 @@ Known = dict[str, tuple[dict[str, Tensor], Rebuilt]]
 
 
 def _fingerprint(student: Traced, teacher: Traced, masks: Mapping[str, Tensor], x: Tensor, asked: Snows) -> str:
-    hasher = hashlib.sha256(f"{content_hash(student)} {content_hash(teacher)} {asked}".encode())
+    settings = replace(asked, walking=replace(asked.walking, memory_mb=0))  # which changes no result
+    hasher = hashlib.sha256(f"{content_hash(student)} {content_hash(teacher)} {settings}".encode())
     for name, mask in masks.items():
         hasher.update(name.encode() + mask.cpu().numpy().tobytes())
     hasher.update(x.cpu().contiguous().numpy().tobytes())
@@ -138,7 +139,7 @@ def _write(known: Known, of: str, path: Path) -> None:
 def _read(path: Path | None, of: str) -> Known:
     if path is None or not path.is_file():
         return {}
-    there = torch.load(path, weights_only=True)
+    there = torch.load(path, map_location="cpu", weights_only=True)
     if there["of"] != of:
         return {}
     return {name: (found, Rebuilt(**log)) for name, (found, log) in there["layers"].items()}
@@ -150,7 +151,7 @@ def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor]
     names = [place.weight, *([place.moving_bias] if asked.biases and place.moving_bias else [])]
     masked = [place.value * mask, *[attribute(place.cascade.folded.module, name).clone() for name in names[1:]]]
     ahead = place.window(names, asked.steps)
-    held_back = place.batch(ahead, place.batches - 1)
+    held_back = place.batch(ahead, place.held_back)
     tried = {"masked": masked}
     read = place.simple is not None and (asked.warm or asked.precondition)
     moments = _moments(place, names) if read else None
@@ -177,11 +178,11 @@ def rebuild(place: Place, mask: Tensor, asked: Snows) -> tuple[dict[str, Tensor]
 
 
 def _moments(place: Place, names: Sequence[str]) -> Moments:
-    """What the layer reads against what it should put out, over all batches; a bias that moves reads a 1."""
+    """What the layer reads against what it should put out, over the batches to fit to; a bias that moves reads a 1."""
     assert place.simple is not None
     summing, wanted = Summing(place.simple, len(names) > 1), place.outputs()
     fixed = attribute(place.cascade.folded.module, place.bias) if place.bias is not None and len(names) == 1 else None
-    for number in range(place.batches):
+    for number in place.fitted:
         target = wanted(number)
         if fixed is not None:
             target = target - fixed.view(-1, *[1] * (0 if place.simple.linear else target.dim() - 2))
@@ -207,12 +208,12 @@ def _moved(
     asked: Snows,
     moments: Moments | None,
 ) -> tuple[list[Tensor], list[Step]]:
-    """Newton steps over the batches, all but the one held back where there are more."""
+    """Newton steps over the batches that are not held back."""
     kept = Kept([mask, *[torch.ones_like(tensor, dtype=torch.bool) for tensor in tensors[1:]]])
     newton = Newton(kept, asked.newton, _preconditioned(moments, mask, tensors) if asked.precondition else None)
     found, steps, slow = [*tensors], list[Step](), 0
     for _ in range(asked.passes):
-        for number in range(max(1, place.batches - 1)):
+        for number in place.fitted:
             found, step = newton.step(place.batch(ahead, number), found)
             steps.append(step)
             slow = slow + 1 if step.after >= (1 - asked.slow) * step.before else 0

@@ -215,6 +215,10 @@ class Recipe(Strict):
                 f"--mask {self.snows.masks} chooses the weights of --method snows under a mask pattern. "
                 "Give both, or leave it out."
             )
+        if self.snows.target == "block" and not parse_pattern(self.pattern).masks:
+            raise EdgepruneError(
+                "[snows] target = 'block' is for mask patterns: a layer that lost inputs has no dense one."
+            )
         if self.rebuilds and self.budget.max_drop is not None:
             raise EdgepruneError(
                 "--max-drop tries cuts by a short fine-tuning and rebuilds no layers. Give a budget, as --macs 0.5."
