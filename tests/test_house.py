@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "pruning": MODEL | {"curvature", "pruning"},
     "compact": MODEL | {"curvature", "pruning", "compact"},
     "reconstruction": MODEL | {"curvature", "pruning", "compact", "reconstruction"},
+    "merging": MODEL | {"curvature", "pruning", "compact", "reconstruction", "train", "merging"},
     "train": MODEL | {"train"},
     "quantization": MODEL | {"quantization"},
     "exporting": MODEL | {"exporting"},
@@ -32,8 +33,8 @@ MAY_IMPORT = {
     "report": WORDS | {"report"},
 }
 HOST = {
-    "model", "curvature", "pruning", "compact", "reconstruction", "train", "quantization", "exporting", "pipeline",
-    "api",
+    "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",
+    "pipeline", "api",
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}

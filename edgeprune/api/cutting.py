@@ -20,10 +20,11 @@ from edgeprune.curvature.curvature import Curvature
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
+from edgeprune.merging.channels import merge_channels
 from edgeprune.model.content import content_hash
 from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
-from edgeprune.model.provenance import provenance
+from edgeprune.model.provenance import Provenance, provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.masked import Scoring, mask
 from edgeprune.pipeline.options import budget_from, check_choices, check_rebuilding
@@ -39,7 +40,7 @@ from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
 from edgeprune.pruning.plan import prunable
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
-from edgeprune.spec.methods import MaskSource, MethodName, Rebuilding
+from edgeprune.spec.methods import Compensation, MaskSource, MethodName, Rebuilding
 from edgeprune.spec.pattern import Pattern, check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, LayerRule, TraceFloor, check_implants
 from edgeprune.spec.speeds import check_latency
@@ -68,7 +69,7 @@ def prune(
     exact: bool = False,
     layers: Sequence[Mapping[str, Any]] = (),
     data: tuple[Tensor, Tensor] | None = None,
-    compensate: Literal["none", "snows"] = "none",
+    compensate: Compensation = "none",
     mask_by: MaskSource = "magnitude",
     lookahead: int | Literal["end"] = 3,
     rebuild: Mapping[str, Any] | None = None,
@@ -105,7 +106,8 @@ def prune(
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
         data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` alone reads.
-        compensate: `snows` rebuilds the layers of what was cut, on the images of `data`.
+        compensate: what makes up for the cut, on the images of `data`: `merge`, of channels, gives what goes to what
+            stays; `snows` rebuilds layers.
         mask_by: how `snows` chooses weights under a mask pattern: `magnitude`, `wanda` or `obs`.
         lookahead: how many operations ahead of a layer `snows` matches, or all to the `end`.
         rebuild: further settings of `snows`, as a recipe's `[snows]` has them: `{"biases": True}`.
@@ -128,11 +130,11 @@ def prune(
     """
     given = {"masks": mask_by, "lookahead": lookahead, **(rebuild or {})}
     rebuilding = parse(Rebuilding, given, "snows")
-    rebuilds = check_rebuilding(method, compensate, rebuilding, data is not None, implant_ratio)
     check_choices(method, attention, precision, multiple, max_layer_sparsity, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
     form, device = parse_pattern(pattern), load_target(target) if target is not None else None
+    rebuilds = check_rebuilding(method, compensate, rebuilding, form.masks, data is not None, implant_ratio)
     zeros = None
     if form.masks:
         others = {"layers": bool(layers), "exact": exact, "attention": attention != "dims"}
@@ -181,10 +183,18 @@ def prune(
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
-    if data is not None and fitting is not None:
-        rebuilt, _ = snows_on_channels(traced, ground.found, done.cuts.units, data[0], fitting)
-        return Network.of(rebuilt)
-    return Network.of(done.traced)
+    if data is None or fitting is None:
+        return Network.of(done.traced)
+    return Network.of(_made_up(traced, ground.found, done.cuts.units, data[0], compensate, fitting))
+
+
+def _made_up(
+    traced: Traced, found: Provenance, units: frozenset[int], x: Tensor, compensate: Compensation, asked: Snows
+) -> Traced:
+    """The network without units, what is left being merged or rebuilt."""
+    if compensate == "merge":
+        return merge_channels(traced, found, units, x, asked.walking)[0]
+    return snows_on_channels(traced, found, units, x, asked)[0]
 
 
 def _masked(

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 _SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
-_CURVATURE, _REBUILDING = "Curvature", "Rebuilding layers (SNOWS)"
+_CURVATURE, _REBUILDING = "Curvature", "Rebuilding layers"
 
 
 def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -158,10 +158,11 @@ CurvatureFile = Annotated[
 Compensate = Annotated[
     str | None,
     _option(
-        "Rebuild the layers that another method cut. [default: none; --method snows does]",
+        "What makes up for a cut before training: channels merged into those that stay, or layers rebuilt by SNOWS. "
+        "[default: none; --method snows does]",
         _REBUILDING,
         "--compensate",
-        metavar="none|snows",
+        metavar="none|merge|snows",
     ),
 ]
 Mask = Annotated[

@@ -1,122 +1,139 @@
-"""Merging channels that go into channels that stay, in the layers that read them.
+"""Merging channels that go into channels that stay, in the layers that read them: CAMP-HiVe's merge for channels.
 
-What a layer reads from a channel that goes is written as a combination of the channels that stay there, by ridge least
-squares over images and positions, and folded into the layer's weights, as is a constant (He et al. 2017, arXiv
-1707.06168, fit the layer's outputs so; here its inputs, which serves every kernel position alike). Every layer has its
-own combination: a channel of a residual stream is another one in front of each. A depthwise convolution mixes no
-channels; what stands for its channel is found in the layer after it. Where two channels are the same, or one is a
-multiple of the other, nothing is lost.
+Layer by layer, what the dense network's layer reads, all its channels, is written as a combination of the channels that
+the thin network has there, and of a constant, by ridge least squares over images and positions; the combination is
+folded into the layer's weights and bias. So a donor goes into the channels that are like it, and what layers before
+could not keep is made up for too (the thin network's own values are what is combined). He et al. 2017, arXiv
+1707.06168, fit a layer's outputs; here it is the inputs, which serves every position of the kernel alike, by `C + 1`
+unknowns for each channel. A channel of a residual stream is another one in front of every layer, so every layer has its
+own combination. A depthwise convolution mixes no channels: the layer after it does. Where channels are multiples of
+others nothing is lost.
 """
 
 from __future__ import annotations
 
-import copy
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor
 
 from edgeprune.compact.keeps import Keeps
-from edgeprune.curvature.layer_gradients import SimpleLayer, Watched, as_pictures, simple_layers
+from edgeprune.curvature.layer_gradients import as_pictures
 from edgeprune.model.attributes import attribute
-from edgeprune.model.device import device_of
 from edgeprune.model.operators import arguments
 from edgeprune.model.provenance import Provenance
-from edgeprune.model.shapes import node_shapes
 from edgeprune.model.traced import Traced
+from edgeprune.progress import Tick, silent
+from edgeprune.reconstruction.cascade import Cascade, Place, Walking
+from edgeprune.reconstruction.channels import as_compacted, student_of
 
 RIDGE = 1e-4
 """Of the mean square of a channel."""
-aten = torch.ops.aten
 
 
 @dataclass(frozen=True)
 class Merged:
-    """What a layer reads of the channels that go: `explained` is the share of their variance that is found again."""
+    """A layer that lost inputs: how many, and what of its inputs' energy is missed on images held back.
+
+    `cut`: with the channels that stay as they are; `merged`: with the combination. `taken`: which of them.
+    """
 
     weight: str
     gone: int
     kept: int
-    explained: float
+    cut: float
+    merged: float
+
+    @property
+    def taken(self) -> str:
+        return "merged" if self.merged < self.cut else "cut"
 
 
 def merge_channels(
-    traced: Traced, found: Provenance, units: frozenset[int], x: Tensor, batch_size: int = 128, ridge: float = RIDGE
+    dense: Traced,
+    found: Provenance,
+    units: frozenset[int],
+    x: Tensor,
+    walking: Walking | None = None,
+    tick: Tick = silent,
+    ridge: float = RIDGE,
 ) -> tuple[Traced, list[Merged]]:
-    """A copy of a network whose layers ask the units that stay for what the others gave; cut it then.
+    """Cut units out of a network and merge them into the others; `compact.apply` proves such a cut.
 
     Args:
-        traced: the network; it is not changed.
+        dense: the network; it is not changed.
         found: its provenance.
-        units: those that will go.
-        x: calibration images `[n, ...]`.
-        batch_size: images at a time.
+        units: those that go.
+        x: calibration images `[n, ...]`; a batch of them is held back.
+        walking: batches and memory.
+        tick: told of the layers.
         ridge: see `RIDGE`.
     """
-    twin = Traced(copy.deepcopy(traced.module), traced.input_shape)
-    keeps = Keeps(found, found.closed(units))
-    masks = {}
-    for name, _ in twin.module.named_parameters():
-        kept = keeps.of_parameter(name).get(1)
-        if kept is not None and bool(kept.any()):
-            masks[name] = kept
-    layers = [layer for layer in simple_layers(twin, node_shapes(twin), [*masks]) if layer.geometry.groups == 1]
-    moments = _moments(twin, layers, x, batch_size)
-    nodes = {node.name: node for node in twin.module.graph.nodes}
-    return twin, [
-        _fold(twin.module, nodes[layer.node], layer.weight, masks[layer.weight], moments[layer.weight], ridge)
-        for layer in layers
-    ]
+    units = found.closed(units)
+    thin, weights, pick = student_of(dense, found, units)
+    keeps = Keeps(found, units)
+    cascade = Cascade(thin, dense, x, walking, pick)
+    names: list[str] = []
+    done: list[Merged] = []
+    try:
+        for number, place in enumerate(cascade.places([*weights])):
+            tick("merging channels", number, len(weights))
+            if place.simple is None or place.simple.geometry.groups != 1 or number == 0:
+                continue
+            kept = keeps.of_parameter(place.weight)
+            log, tensors = _merged(place, kept, ridge)
+            if log.gone:
+                done.append(log)
+            if log.taken == "merged":
+                for name, value in tensors.items():
+                    cascade.set(name, value)
+                names += [*tensors]
+        tick("merging channels", len(weights), len(weights))
+        cascade.write_back(names, {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
+    finally:
+        cascade.close()
+    return as_compacted(thin, dense), done
 
 
-def _moments(traced: Traced, layers: list[SimpleLayer], x: Tensor, batch_size: int) -> dict[str, Tensor]:
-    """Second moments of what layers read per channel, and of a constant 1 as the last: `[C + 1, C + 1]`, float64."""
-    total: dict[str, Tensor] = {}
-    count = dict.fromkeys((layer.weight for layer in layers), 0)
-    for part in x.split(batch_size):
-        watched = Watched(traced.module, [layer.node for layer in layers])
-        with torch.no_grad():
-            watched.run(part.to(device_of(traced)))
-        for layer in layers:
-            read = as_pictures(layer, watched.inputs[layer.node]).movedim(1, 0).flatten(1)  # [C, n P]
-            read = torch.cat([read, torch.ones_like(read[:1])])
-            moment = (read @ read.T).double().cpu()
-            total[layer.weight] = total.get(layer.weight, torch.zeros_like(moment)) + moment
-            count[layer.weight] += read.shape[1]
-    return {name: moment / count[name] for name, moment in total.items()}
-
-
-def _fold(module: fx.GraphModule, node: fx.Node, name: str, kept: Tensor, moment: Tensor, ridge: float) -> Merged:
-    """Add to the weights of the channels that stay what those that go are worth in them."""
-    given = arguments(node)
-    holder = _constant_holder(node, given.get("bias"))
-    places = kept.nonzero().flatten()
-    stay = torch.cat([places, torch.tensor([len(kept)])]) if holder is not None else places
-    gone = (~kept).nonzero().flatten()
-    own = moment[stay][:, stay]
-    own = own + ridge * own.diagonal()[: len(places)].mean() * torch.eye(len(stay), dtype=torch.float64)
-    shares = torch.linalg.solve(own, moment[stay][:, gone])  # [stay, gone]
-    left = moment[gone, gone].sum() - 2 * (shares * moment[stay][:, gone]).sum()
-    left = left + (shares * (moment[stay][:, stay] @ shares)).sum()
-    spread = (moment[gone, gone] - moment[gone, -1].square()).sum().clamp_min(1e-300)
-    weight = module.get_parameter(name)
-    lost = weight.detach()[:, gone].double().cpu()
-    with torch.no_grad():
-        added = torch.einsum("sg,og...->os...", shares[: len(places)], lost)
-        weight[:, places.to(weight.device)] += added.to(weight)
-        if holder is not None:
-            constant = lost.flatten(2).sum(2) @ shares[-1] if lost.dim() > 2 else lost @ shares[-1]
-            value, sign = attribute(module, holder[0]), holder[1]
-            value += sign * constant.to(value)
-    return Merged(name, len(gone), len(places), float(1 - left / spread))
-
-
-def _constant_holder(node: fx.Node, bias: fx.Node | None) -> tuple[str, float] | None:
-    """What takes a constant that is added to a layer's outputs, and with which sign: its bias, or BatchNorm's mean."""
+def _merged(place: Place, kept: dict[int, Tensor], ridge: float) -> tuple[Merged, dict[str, Tensor]]:
+    """A layer's tensors on the combination, and how much of its inputs that is."""
+    full = attribute(place.cascade.dense.module, place.weight)
+    inputs = kept.get(1, torch.ones(full.shape[1], dtype=torch.bool)).nonzero().flatten()
+    bias = place.moving_bias
+    stay = len(inputs) + (1 if bias is not None else 0)
+    moments = sum(_moments(place, number, bias is not None) for number in place.fitted)
+    assert isinstance(moments, Tensor)
+    own = moments[:stay, :stay]
+    own = own + ridge * own.diagonal()[: len(inputs)].mean() * torch.eye(stay).to(own)
+    shares = torch.linalg.solve(own, moments[:stay, stay:])  # [stay, C]
+    plain = torch.zeros_like(shares)
+    plain[torch.arange(len(inputs)), inputs.to(plain.device)] = 1
+    judged = _moments(place, place.held_back, bias is not None)
+    log = Merged(
+        place.weight, full.shape[1] - len(inputs), len(inputs), _missed(judged, plain), _missed(judged, shares)
+    )
+    outputs = kept[0].nonzero().flatten().to(full.device) if 0 in kept else slice(None)
+    rows = full[outputs].double()
+    tensors = {place.weight: torch.einsum("sg,og...->os...", shares[: len(inputs)], rows)}
     if bias is not None:
-        return (str(bias.target), 1.0) if bias.op == "get_attr" else None
-    if len(node.users) == 1:
-        (after,) = node.users
-        if after.target is aten.batch_norm.default:
-            return str(after.args[3].target), -1.0
-    return None
+        constant = rows.flatten(2).sum(2) @ shares[-1] if rows.dim() > 2 else rows @ shares[-1]
+        tensors[bias] = attribute(place.cascade.dense.module, bias)[outputs].double() + constant
+    return log, {name: value.to(full) for name, value in tensors.items()}
+
+
+def _moments(place: Place, number: int, constant: bool) -> Tensor:
+    """Of one batch: sums of products of what the thin layer reads, of 1, and of what the dense one reads, float64."""
+    assert place.simple is not None
+    name = arguments(place.node)["input"].name
+    values = [place.inputs(number), place.cascade.other.read(number)[name]]
+    thin, full = (as_pictures(place.simple, value).movedim(1, 0).flatten(1) for value in values)
+    read = torch.cat([thin, *([torch.ones_like(thin[:1])] if constant else []), full])
+    return (read @ read.T).double()
+
+
+def _missed(moments: Tensor, shares: Tensor) -> float:
+    """Share of the dense inputs' energy that a combination does not give."""
+    stay = len(shares)
+    both, full = moments[:stay, stay:], moments[stay:, stay:].diagonal()
+    left = full.sum() - 2 * (shares * both).sum() + (shares * (moments[:stay, :stay] @ shares)).sum()
+    return float(left / full.sum().clamp_min(torch.finfo(torch.float64).tiny))

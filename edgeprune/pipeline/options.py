@@ -9,7 +9,7 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.methods import METHOD_NAMES, MaskSource, Rebuilding
+from edgeprune.spec.methods import METHOD_NAMES, Compensation, MaskSource, Rebuilding
 from edgeprune.spec.recipe import (
     LIMIT_NAMES,
     SHARES,
@@ -54,7 +54,7 @@ CHOICES = {
     "coupling": get_args(Coupling),
     "allocation": get_args(Allocation),
     "matrix": ("hessian", "ggn"),
-    "compensate": ("none", "snows"),
+    "compensate": get_args(Compensation),
     "mask": get_args(MaskSource),
 }
 QAT_EPOCHS = 2
@@ -262,20 +262,26 @@ def check_choices(
         raise EdgepruneError(f"probes={probes}: 2 or more are needed.")
 
 
-def check_rebuilding(method: str, compensate: str, asked: Rebuilding, images: bool, implant_ratio: float) -> bool:
-    """Whether layers are to be rebuilt; `images`: whether there are any.
+def check_rebuilding(
+    method: str, compensate: str, asked: Rebuilding, masks: bool, images: bool, implant_ratio: float
+) -> bool:
+    """Whether layers are to be rebuilt; `masks`: the pattern is one of masks; `images`: whether there are any.
 
     Raises:
         EdgepruneError: the text says what is known, or what is needed.
     """
-    if compensate not in ("none", "snows"):
-        raise EdgepruneError(f"compensate={compensate!r} is unknown. Known: none, snows.")
-    if "snows" not in (method, compensate):
-        if asked != Rebuilding():
-            raise EdgepruneError("mask_by, lookahead and rebuild belong to snows. Give method or compensate, 'snows'.")
+    if compensate not in get_args(Compensation):
+        raise EdgepruneError(f"compensate={compensate!r} is unknown. Known: {', '.join(get_args(Compensation))}.")
+    if "snows" not in (method, compensate) and asked != Rebuilding():
+        raise EdgepruneError("mask_by, lookahead and rebuild belong to snows. Give method or compensate, 'snows'.")
+    if compensate == "merge" and (masks or method == "snows"):
+        raise EdgepruneError("compensate='merge' is for channels that another method cut. Take 'snows', or none.")
+    if method != "snows" and compensate == "none":
         return False
     if not images:
-        raise EdgepruneError("snows rebuilds layers on images. Give data=(images, labels); the labels are not read.")
+        raise EdgepruneError("layers are rebuilt on images. Give data=(images, labels); the labels are not read.")
     if implant_ratio:
-        raise EdgepruneError("implants are trained from zero, which snows cannot rebuild. Leave one of them out.")
+        raise EdgepruneError(
+            "implants are trained from zero, which no layer can be rebuilt for. Leave one of them out."
+        )
     return True

@@ -1,12 +1,14 @@
-"""The rebuild stage: SNOWS after a cut, before any training."""
+"""The rebuild stage: SNOWS or merged channels after a cut, before any training."""
 
 from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from edgeprune.merging.channels import Merged, merge_channels
 from edgeprune.model.batches import sample
 from edgeprune.model.device import move
 from edgeprune.model.traced import save
@@ -20,7 +22,7 @@ from edgeprune.reconstruction.newton import Settings
 from edgeprune.reconstruction.snows import Rebuilt, Snows, snows
 from edgeprune.spec.methods import Rebuilding
 
-LOG = "rebuilt.json"
+LOG, MERGED = "rebuilt.json", "merged.json"
 
 
 def how(asked: Rebuilding) -> Snows:
@@ -43,27 +45,43 @@ def rebuild(work: Work, dense: Stage, cut: Stage) -> Stage:
 
     def make(folder: Path) -> None:
         x, _ = sample(work.data.train, work.data.preprocessing, recipe.snows.images, recipe.seed)
+        log: list[Rebuilt] = []
         teacher, masks, state = work.load(dense), masks_of(cut), folder / "state.pt"
         if masks is not None:
             student = work.load(dense)
             log = snows(student, teacher, masks.kept, x, how(recipe.snows), work.tick, state)
             shutil.copyfile(cut.path / MASKS, folder / MASKS)
         else:
-            ground = open_ground(teacher, recipe, work.target)
+            found = open_ground(teacher, recipe, work.target).found
             units = frozenset(json.loads((cut.path / "cuts.json").read_text(encoding="utf-8"))["units"])
-            student, log = snows_on_channels(teacher, ground.found, units, x, how(recipe.snows), work.tick, state)
+            if recipe.compensate == "merge":
+                student, merged = merge_channels(teacher, found, units, x, how(recipe.snows).walking, work.tick)
+                _write(folder / MERGED, merged)
+            else:
+                student, log = snows_on_channels(teacher, found, units, x, how(recipe.snows), work.tick, state)
+        if log:
+            _write(folder / LOG, log)
         shutil.copyfile(cut.path / "cuts.json", folder / "cuts.json")
         save(move(student, CPU), folder / NETWORK)
-        (folder / LOG).write_text(json.dumps([asdict(row) for row in log], indent=2), encoding="utf-8")
 
     # Whether BatchNorm is re-estimated afterwards is the next stage's matter.
-    settings = [recipe.snows.model_dump(mode="json", exclude={"reestimate", "masks", "memory_mb"}), recipe.seed]
+    settings = [
+        recipe.snows.model_dump(mode="json", exclude={"reestimate", "masks", "memory_mb"}),
+        recipe.seed,
+        recipe.compensate == "merge",
+    ]
     return work.run.stage("rebuild", settings, [dense, cut], make)
+
+
+def _write(path: Path, rows: Sequence[Rebuilt | Merged]) -> None:
+    path.write_text(json.dumps([asdict(row) for row in rows], indent=2), encoding="utf-8")
 
 
 def note(stage: Stage) -> list[str]:
     """What became of the layers, in a line; nothing where none were rebuilt."""
-    path = stage.path / LOG
+    path, other = stage.path / LOG, stage.path / MERGED
+    if other.is_file():
+        return _merged(json.loads(other.read_text(encoding="utf-8")))
     if not path.is_file():
         return []
     rows = [Rebuilt(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
@@ -75,4 +93,16 @@ def note(stage: Stage) -> list[str]:
     return [
         f"SNOWS: {layers} rebuilt; on images held back the error ahead of a layer fell to a median of "
         f"{100 * middle:.1f} % of what the cut left{left}"
+    ]
+
+
+def _merged(rows: list[dict[str, float]]) -> list[str]:
+    """How much of what layers read came back."""
+    if not rows:
+        return []
+    cut, merged = (100 * sorted(row[way] for row in rows)[len(rows) // 2] for way in ("cut", "merged"))
+    layers = "1 layer" if len(rows) == 1 else f"{len(rows)} layers"
+    return [
+        f"merged: of what {layers} read of the dense network's channels, on images held back, the cut left a median of "
+        f"{cut:.1f} % out, the channels that stay, combined, {merged:.1f} %"
     ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edgeprune.compact.branches import drop_zero_terms
 from edgeprune.compact.keeps import Keeps, picked
@@ -42,16 +42,25 @@ def snows_on_channels(
         tick: told of the layers.
         state: a file for what is done, from which a killed call goes on.
     """
-    units = found.closed(units)
+    thin, weights, pick = student_of(dense, found, found.closed(units))
+    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+    log = snows(thin, dense, masks, x, asked, tick, state, pick)
+    return as_compacted(thin, dense), log
+
+
+def student_of(dense: Traced, found: Provenance, units: frozenset[int]) -> tuple[Traced, dict[str, nn.Parameter], Pick]:
+    """The dense graph without closed units, its layers' weights by name, and what it has of the dense values."""
     thin = Traced(cut(dense.module, found, units), dense.input_shape)
     names = dict(thin.module.named_parameters())
     weights = {layer.weight: names[layer.weight] for layer in layers(thin) if layer.weight in names}
-    masks = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
-    log = snows(thin, dense, masks, x, asked, tick, state, _picking(dense, found, units))
-    # As `compact.apply` leaves it: exported anew, without terms of sums that are zero.
+    return thin, weights, _picking(dense, found, units)
+
+
+def as_compacted(thin: Traced, dense: Traced) -> Traced:
+    """The student as `compact.apply` leaves a network: exported anew, without terms of sums that are zero."""
     rebuilt = trace(thin.module, thin.input_shape)
     drop_zero_terms(rebuilt.module, dict(dense.module.named_parameters()) | dict(dense.module.named_buffers()))
-    return rebuilt, log
+    return rebuilt
 
 
 def _picking(dense: Traced, found: Provenance, units: frozenset[int]) -> Pick:

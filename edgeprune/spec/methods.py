@@ -11,6 +11,8 @@ from edgeprune.spec.strict import Strict
 MethodName = Literal["hap", "magnitude", "snows"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 MaskSource = Literal["magnitude", "wanda", "obs"]
+Compensation = Literal["none", "merge", "snows"]
+"""What makes up for a cut before any training: nothing; channels that go merged into those that stay; or SNOWS."""
 MergeName = Literal["joint", "pair", "constant", "none"]
 """How CAMP-HiVe gives what goes to what stays: jointly, each pair as if it were alone, half of it, or not at all."""
 Significance = Literal["lowrank+fisher", "lowrank", "eigvec", "magnitude"]

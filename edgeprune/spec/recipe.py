@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.spec.methods import Curving, MethodName, Rebuilding, ScoreName
+from edgeprune.spec.methods import Compensation, Curving, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
@@ -143,8 +143,8 @@ class Recipe(Strict):
     allocation: Allocation = "measured"
     """How much each group loses: by what its cuts are measured to do to the outputs, or by the sums of its scores (as
     always under union coupling). Which of its channels, the scores say."""
-    compensate: Literal["none", "snows"] = "none"
-    """What makes up for the cut before any training: nothing, or SNOWS, which `method = "snows"` includes."""
+    compensate: Compensation = "none"
+    """What makes up for the cut before any training; `method = "snows"` includes SNOWS."""
     snows: Rebuilding = Rebuilding()
     implant_ratio: float = Field(default=0.0, ge=0, lt=1)
     """Share of the cut channels, the highest scored, that get a 1x1 convolution instead (HAP's neural implant)."""
@@ -207,13 +207,19 @@ class Recipe(Strict):
     @model_validator(mode="after")
     def _rebuilt(self) -> Recipe:
         if self.rebuilds and self.implant_ratio:
-            raise EdgepruneError("--implant is trained from zero, which SNOWS cannot rebuild. Leave one of them out.")
+            raise EdgepruneError(
+                "--implant is trained from zero, which no layer can be rebuilt for. Leave one of them out."
+            )
         if self.snows != Rebuilding() and not self.rebuilds:
             raise EdgepruneError("settings of SNOWS belong to --method snows or --compensate snows. Give one of them.")
         if self.snows.masks != "magnitude" and (self.method != "snows" or not parse_pattern(self.pattern).masks):
             raise EdgepruneError(
                 f"--mask {self.snows.masks} chooses the weights of --method snows under a mask pattern. "
                 "Give both, or leave it out."
+            )
+        if self.compensate == "merge" and (self.method == "snows" or parse_pattern(self.pattern).masks):
+            raise EdgepruneError(
+                "--compensate merge is for channels that another method cut. Take snows, or leave it out."
             )
         if self.snows.target == "block" and not parse_pattern(self.pattern).masks:
             raise EdgepruneError(
@@ -241,7 +247,7 @@ class Recipe(Strict):
     @property
     def rebuilds(self) -> bool:
         """Whether the layers are rebuilt after the cut."""
-        return self.method == "snows" or self.compensate == "snows"
+        return self.method == "snows" or self.compensate != "none"
 
     @property
     def scores(self) -> ScoreName:
