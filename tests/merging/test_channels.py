@@ -87,7 +87,7 @@ def test_a_channel_that_repeats_another_goes_without_loss(name: str) -> None:
     with torch.no_grad():
         wanted, got, cut = traced.module(fresh), thin.module(fresh), plain.module(fresh)
     assert torch.allclose(got, wanted, atol=1e-5)
-    assert not torch.allclose(cut, wanted, atol=1e-2)
+    assert float((cut - wanted).abs().max()) > 100 * float((got - wanted).abs().max())
     assert all(row.taken == "merged" and row.merged < 1e-8 < row.cut for row in log)
     assert [p.shape for p in thin.module.parameters()] == [p.shape for p in plain.module.parameters()]
 

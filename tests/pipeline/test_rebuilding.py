@@ -94,6 +94,17 @@ def test_cut_channels_are_made_up_for_after_any_method(tmp_path: Path, method: s
     assert not any(stage.ran for stage in again.stages)
 
 
+def test_cut_channels_are_merged_into_those_that_stay(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, method="magnitude", compensate="merge", budget=Budget(macs=0.6), precision="int8")
+    outcome = compress(recipe, tmp_path / "run")
+    stages, x = _stages(outcome), _images(recipe)
+    assert _error(stages, "rebuild", x) < 0.8 * _error(stages, "prune", x)
+    torch.testing.assert_close(_logits(stages["finetune"], x), _logits(stages["rebuild"], x))
+    assert outcome.result is not None
+    (note,) = [note for note in outcome.result.notes if note.startswith("merged")]
+    assert note.startswith("merged: of what ")
+
+
 def test_batch_norm_is_re_estimated_where_that_is_asked(tmp_path: Path) -> None:
     recipe = _recipe(tmp_path, method="snows", pattern="2:4", snows=Rebuilding(reestimate=True), precision="fp32")
     stages = _stages(compress(recipe, tmp_path / "run"))
@@ -108,6 +119,8 @@ REFUSED = {
     "a drop": ({"method": "snows", "max_drop": 0.01}, "--max-drop tries cuts"),
     "no number": ({"method": "snows", "lookahead": "far"}, "--lookahead 'far': neither a number nor end"),
     "a negative number": ({"method": "snows", "lookahead": "-1"}, "lookahead"),
+    "a further merge": ({"method": "snows", "compensate": "merge"}, "--compensate merge is for channels that another"),
+    "merged masks": ({"compensate": "merge", "pattern": "2:4"}, "--compensate merge is for channels that another"),
     "no such mask": ({"method": "snows", "mask": "best"}, "unknown --mask 'best'. Known: magnitude, wanda, obs"),
     "curvature": ({"method": "snows", "spectrum": True}, "--spectrum is for hap"),
 }
@@ -147,7 +160,49 @@ def test_from_python(more: dict[str, object]) -> None:
 
 def test_from_python_without_images_says_so() -> None:
     module, x, _ = _module()
-    with pytest.raises(EdgepruneError, match="snows rebuilds layers on images"):
+    with pytest.raises(EdgepruneError, match="layers are rebuilt on images"):
         edgeprune.prune(module, x[:1], method="snows")
     with pytest.raises(EdgepruneError, match="compensate='all' is unknown"):
         edgeprune.prune(module, x[:1], compensate="all")  # type: ignore[arg-type]
+
+
+def test_from_python_channels_are_merged() -> None:
+    module, x, y = _module()
+    x[:, 1] = x[:, 0]
+    wanted = module(x)
+    nets = [edgeprune.prune(module, x[:1], macs=0.5, data=(x, y), compensate=how) for how in ("merge", "none")]
+    with torch.no_grad():
+        errors = [float((net(x) - wanted).square().mean()) for net in nets]
+    assert errors[0] < 0.5 * errors[1]
+
+
+REFUSED_IN_PYTHON = {
+    "settings alone": ({"lookahead": 9}, "mask_by, lookahead and rebuild belong to snows"),
+    "a wrong number": ({"method": "snows", "lookahead": -2}, "snows.lookahead"),
+    "an unknown setting": ({"method": "snows", "rebuild": {"bias": True}}, "snows.bias"),
+    "merged masks": ({"compensate": "merge", "pattern": "2:4"}, "compensate='merge' is for channels"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED_IN_PYTHON)
+def test_from_python_what_cannot_be_is_refused(name: str) -> None:
+    (module, x, y), (options, words) = _module(), REFUSED_IN_PYTHON[name]
+    with pytest.raises(EdgepruneError, match=words):
+        edgeprune.prune(module, x[:1], data=(x, y), **options)  # type: ignore[arg-type]
+
+
+UNFIT = {
+    "one tensor": (lambda x, _: x, "data must be two tensors"),
+    "other sides": (lambda x, y: (x[:, :, :4], y), r"data: images are \[64, 3, 4, 10\]"),
+    "bytes": (lambda x, y: (x.to(torch.uint8), y), "data: images are .* of torch.uint8"),
+    "none": (lambda x, y: (x[:0], y[:0]), "data: 0 images and 0 labels"),
+    "too few labels": (lambda x, y: (x, y[:3]), "data: 64 images and 3 labels"),
+    "no numbers": (lambda x, y: (x * float("nan"), y), "data: the images hold NaN or infinity"),
+}
+
+
+@pytest.mark.parametrize("name", UNFIT)
+def test_from_python_data_that_does_not_fit_is_refused(name: str) -> None:
+    (module, x, y), (spoilt, words) = _module(), UNFIT[name]
+    with pytest.raises(EdgepruneError, match=words):
+        edgeprune.prune(module, x[:1], method="snows", data=spoilt(x, y))
