@@ -72,7 +72,7 @@ def merge_channels(
     units = found.closed(units)
     thin, weights, pick = student_of(dense, found, units)
     keeps = Keeps(found, units)
-    cascade = Cascade(thin, dense, x, walking, pick)
+    cascade = Cascade(thin, dense, x, (walking or Walking()).holding_back(len(x)), pick)
     names: list[str] = []
     done: list[Merged] = []
     try:

@@ -7,7 +7,7 @@ out, at the scale at which the network goes on with it, and no pass is spent on 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, fx
@@ -46,6 +46,10 @@ class Walking:
     batch_size: int = 256
     memory_mb: float = 4000.0
 
+    def holding_back(self, images: int) -> Walking:
+        """The same in two batches at least, so that one can be held back of so many images."""
+        return replace(self, batch_size=max(1, min(self.batch_size, -(-images // 2))))
+
 
 class Cascade:
     """A student and its teacher, both with BatchNorm folded, and the images' way through them.
@@ -70,8 +74,7 @@ class Cascade:
             for parameter in twin.module.parameters():
                 parameter.requires_grad_(False)
         self._store = Store(walking.memory_mb)
-        # Two at least, so that one can be held back.
-        batches = x.tensor_split(max(min(2, len(x)), -(-len(x) // walking.batch_size)))
+        batches = x.tensor_split(max(1, -(-len(x) // walking.batch_size)))
         self.front = Front("student", self.folded.module, batches, self._store, self.device)
         self.other = self.front
         if walking.own_target:

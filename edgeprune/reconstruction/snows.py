@@ -92,7 +92,7 @@ def snows(
         pick: what of the teacher's values the student has.
     """
     asked = asked or Snows()
-    cascade = Cascade(student, teacher, x, asked.walking, pick)
+    cascade = Cascade(student, teacher, x, asked.walking.holding_back(len(x)), pick)
     of = _fingerprint(student, teacher, masks, x, asked) if state is not None else ""
     known = _read(state, of)
     try:

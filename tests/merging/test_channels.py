@@ -42,7 +42,7 @@ def _network(seed: int = 0) -> Net:
     module = Net().double().eval()
     for norm in (module.n0, module.n1, module.n2, module.n3):
         nn.init.uniform_(norm.weight, 0.5, 1.5)
-        nn.init.normal_(norm.bias)
+        nn.init.uniform_(norm.bias, 0.5, 1.5)  # so that every channel lives
         norm.running_mean.normal_()  # type: ignore[union-attr]
         norm.running_var.uniform_(0.5, 2)  # type: ignore[union-attr]
     return module

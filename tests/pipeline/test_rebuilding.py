@@ -113,7 +113,7 @@ def test_batch_norm_is_re_estimated_where_that_is_asked(tmp_path: Path) -> None:
 
 
 REFUSED = {
-    "implants": ({"compensate": "snows", "implant": 0.1}, "--implant is trained from zero, which SNOWS cannot"),
+    "implants": ({"compensate": "snows", "implant": 0.1}, "--implant is trained from zero, which no layer"),
     "settings alone": ({"lookahead": "3"}, "--lookahead belongs to --method snows or --compensate snows"),
     "a mask without a pattern": ({"method": "snows", "mask": "wanda"}, "--mask wanda chooses the weights"),
     "a drop": ({"method": "snows", "max_drop": 0.01}, "--max-drop tries cuts"),
@@ -178,8 +178,8 @@ def test_from_python_channels_are_merged() -> None:
 
 REFUSED_IN_PYTHON = {
     "settings alone": ({"lookahead": 9}, "mask_by, lookahead and rebuild belong to snows"),
-    "a wrong number": ({"method": "snows", "lookahead": -2}, "snows.lookahead"),
-    "an unknown setting": ({"method": "snows", "rebuild": {"bias": True}}, "snows.bias"),
+    "a wrong number": ({"method": "snows", "lookahead": -2}, "snows: lookahead"),
+    "an unknown setting": ({"method": "snows", "rebuild": {"bias": True}}, "snows: bias = True"),
     "merged masks": ({"compensate": "merge", "pattern": "2:4"}, "compensate='merge' is for channels"),
 }
 
