@@ -89,7 +89,8 @@ def merge_channels(
                     cascade.set(name, value)
                 names += [*tensors]
         tick("merging channels", len(weights), len(weights))
-        cascade.write_back(names, {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()})
+        whole = {name: torch.ones_like(weight, dtype=torch.bool) for name, weight in weights.items()}
+        cascade.write_back(names, whole, centred=True)
     finally:
         cascade.close()
     return as_compacted(thin, dense), done

@@ -36,7 +36,8 @@ def fold_batch_norm(traced: Traced) -> Traced:
 class Fold:
     """What became of a BatchNorm: its weight times `factor` along axis 0, and the bias `centre * factor + shift`.
 
-    `bias`: its name in the folded network. `shift`: that of the BatchNorm's own in the network before, if it has one.
+    `bias`: its name in the folded network. `shift` and `mean`: the names of the BatchNorm's own bias, if it has one, and
+    of its running mean, in the network before.
     `factor` and `centre`: float64 `[out]`.
     """
 
@@ -44,6 +45,7 @@ class Fold:
     centre: Tensor
     bias: str
     shift: str | None
+    mean: str
 
 
 def fold_with_record(traced: Traced) -> tuple[Traced, dict[str, Fold]]:
@@ -96,8 +98,9 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, F
     assert mean is not None
     assert var is not None
     assert not norm.args[5], "BatchNorm folds in eval mode only"
-    epsilon, own_shift = norm.args[7], norm.args[2]
+    epsilon, own_shift, own_mean = norm.args[7], norm.args[2], norm.args[3]
     assert isinstance(epsilon, float)
+    assert isinstance(own_mean, fx.Node)
     weight_node = layer.args[1]
     assert isinstance(weight_node, fx.Node)
     weight = attribute(module, str(weight_node.target))
@@ -116,7 +119,11 @@ def _fold(module: fx.GraphModule, layer: fx.Node, norm: fx.Node) -> tuple[str, F
     norm.replace_all_uses_with(layer)
     module.graph.erase_node(norm)
     return str(weight_node.target), Fold(
-        factor, centre, str(bias_node.target), str(own_shift.target) if isinstance(own_shift, fx.Node) else None
+        factor,
+        centre,
+        str(bias_node.target),
+        str(own_shift.target) if isinstance(own_shift, fx.Node) else None,
+        str(own_mean.target),
     )
 
 

@@ -101,11 +101,12 @@ class Cascade:
     def close(self) -> None:
         self._store.close()
 
-    def write_back(self, names: Sequence[str], masks: Mapping[str, Tensor]) -> None:
+    def write_back(self, names: Sequence[str], masks: Mapping[str, Tensor], centred: bool = False) -> None:
         """Give the student what the folded one has under these names, weights and biases, BatchNorm divided out again.
 
         An output channel that its BatchNorm multiplies with next to nothing keeps the weights it has, under the layer's
-        mask: what it puts out is the BatchNorm's shift, whatever they are.
+        mask: what it puts out is the BatchNorm's shift, whatever they are. `centred`: what a bias moved by goes into
+        its BatchNorm's running mean instead, which a training, or a re-estimation, then finds by itself.
         """
         own = dict(self._student.module.named_parameters())
         by_bias = {fold.bias: fold for fold in self._folds.values()}
@@ -114,12 +115,17 @@ class Cascade:
             if name in by_bias:
                 fold = by_bias[name]
                 assert fold.shift is not None
-                own[fold.shift].data.copy_(value.double() - (fold.centre * fold.factor).to(value.device))
+                shift = value.double() - (fold.centre * fold.factor).to(value.device)
+                if centred:
+                    factor, before = fold.factor.to(value.device), own[fold.shift].data.double()
+                    moved = torch.where(_silent(factor), 0.0, (shift - before) / factor)
+                    self._student.module.get_buffer(fold.mean).sub_(moved.detach().to(value))
+                    shift = torch.where(_silent(factor), shift, before)
+                own[fold.shift].data.copy_(shift)
             elif name in self._folds:
                 factor = self._folds[name].factor.to(value.device).view(-1, *[1] * (value.dim() - 1))
-                silent = factor.abs() <= SILENT * factor.abs().max()
                 kept = own[name].data.double() * masks[name].to(value.device)
-                own[name].data.copy_(torch.where(silent, kept, value.double() / factor))
+                own[name].data.copy_(torch.where(_silent(factor), kept, value.double() / factor))
             else:
                 own[name].data.copy_(value)
 
@@ -128,6 +134,10 @@ class Cascade:
         if weight in self._folds:
             return self._folds[weight].shift is not None
         return bias in dict(self._student.module.named_parameters())
+
+
+def _silent(factor: Tensor) -> Tensor:
+    return factor.abs() <= SILENT * factor.abs().max()
 
 
 @dataclass(frozen=True)

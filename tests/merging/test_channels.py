@@ -13,6 +13,7 @@ from edgeprune.model.provenance import provenance
 from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.plan import prunable
 from edgeprune.reconstruction.cascade import Walking
+from edgeprune.train.batch_norm import reestimate
 
 WALKING = Walking(batch_size=64)
 
@@ -126,6 +127,16 @@ def test_merging_beats_the_cut_on_images_it_has_not_seen() -> None:
     assert float(merged) < 0.7 * float(cut)
     assert [row.weight for row in log] == ["up.weight", "down.weight", "last.weight", "head.weight"]
     assert all(torch.equal(p, before[name]) for name, p in traced.module.named_parameters()), "the dense one stays"
+
+
+def test_batch_norm_may_be_re_estimated_after_it() -> None:
+    module = _network()
+    _repeat(module, ("up", "deep"), ("n1", "n2"), 5, 2)
+    traced, x = trace(module, (3, 8, 8)), torch.randn(192, 3, 8, 8, dtype=torch.float64)
+    reestimate(traced, [x])
+    thin, _ = merge_channels(traced, provenance(traced), _unit(traced, "up.weight", 5), x, WALKING, ridge=1e-12)
+    with torch.no_grad():
+        assert torch.allclose(reestimate(thin, [x]).module(x[:8]), traced.module(x[:8]), atol=1e-5)
 
 
 def test_with_nothing_to_go_the_function_stays() -> None:
