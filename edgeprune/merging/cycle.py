@@ -41,6 +41,8 @@ class Merging:
     """`eigenpairs`: at most. `trust`: most that a kept weight moves, in root mean squares of its layer's weights.
 
     `guard`: share of the weights that stay for their curvature. `by_tensor`: every tensor loses the same share.
+    `slope`: count the loss's gradient in. `by_batch`: the curvature with BatchNorm's statistics following the weights.
+    `least`: share of every layer that stays.
     """
 
     score: Significance = "lowrank+fisher"
@@ -50,7 +52,7 @@ class Merging:
     trust: float = 0.5
     guard: float = 0.01
     by_tensor: bool = False
-    slope: bool = True
+    slope: bool = False
     by_batch: bool = True
     least: float = 0.05
     probing: Probing = field(default_factory=lambda: Probing(batch_size=256))
@@ -157,8 +159,7 @@ def _curved(
     tick: Tick,
 ) -> LowRank:
     remainder: Remainder = "fisher" if asked.score == "lowrank+fisher" else "mean"
-    count = 1 if asked.score == "eigvec" else asked.eigenpairs
-    found = low_rank(traced, names, live, x, y, count, asked.probing, remainder, start, asked.by_batch, tick)
+    found = low_rank(traced, names, live, x, y, asked.eigenpairs, asked.probing, remainder, start, asked.by_batch, tick)
     if not asked.slope:
         found = replace(found, slope=torch.zeros_like(found.slope))
     if not len(found.values):

@@ -36,8 +36,8 @@ def fold_batch_norm(traced: Traced) -> Traced:
 class Fold:
     """What became of a BatchNorm: its weight times `factor` along axis 0, and the bias `centre * factor + shift`.
 
-    `bias`: its name in the folded network. `shift` and `mean`: the names of the BatchNorm's own bias, if it has one, and
-    of its running mean, in the network before.
+    `bias`: its name in the folded network. `shift` and `mean`: the names of the BatchNorm's own bias, if it has one,
+    and of its running mean, in the network before.
     `factor` and `centre`: float64 `[out]`.
     """
 
