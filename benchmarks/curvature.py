@@ -27,7 +27,7 @@ from typing import Any
 import torch
 from digits import digits_transformer
 from ranking import Samples, as_released, by_products, exact_traces, importance, overlap, scores, spearman
-from record import Show, arguments, finish, save
+from record import Show, arguments, finish, known_rows, save
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -76,9 +76,8 @@ def main() -> None:
 def _known(asked: Any) -> dict[str, list[dict[str, Any]]]:
     """The networks whose rows are in the record: they are not measured again."""
     found: dict[str, list[dict[str, Any]]] = {}
-    if asked.json is not None and asked.json.is_file() and not asked.quick:
-        for row in json.loads(asked.json.read_text(encoding="utf-8"))["rows"]:
-            found.setdefault(row["network"], []).append(row)
+    for row in known_rows(asked):
+        found.setdefault(row["network"], []).append(row)
     return found
 
 

@@ -24,7 +24,7 @@ from typing import Any
 
 from cutting import cut_channels
 from digits import digits_transformer
-from record import Show, save
+from record import Show, known_rows, save
 from torch import Tensor
 
 from edgeprune.curvature.probing import Probing
@@ -75,7 +75,7 @@ def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
     if not names:
         sys.exit("--resnet20 is needed")
     found: list[dict[str, Any]] = []
-    known = _known(asked)
+    known = {_case(row): row for row in known_rows(asked)}
     for name in names[:1] if asked.quick else names:
         patterns = QUICK if asked.quick else PATTERNS if name == "resnet20" else [*sorted(DECIDING)]
         ahead = [*AHEAD] if name == "resnet20" else ["end"]
@@ -84,20 +84,18 @@ def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
             _add(found, known, asked, (name, pattern, share, way))
     for way in (*(way for way in BASELINES if "BatchNorm" not in way), *(f"SNOWS K={k}" for k in AHEAD)):
         _add(found, known, asked, (TRANSFORMER, "2:4", 0.5, way))
-    found = [*found, *(row for case, row in known.items() if case not in {_case(row) for row in found})]
+    found = _with_rest(found, known)
     return found, _shows(found)
-
-
-def _known(asked: argparse.Namespace) -> dict[Case, dict[str, Any]]:
-    """The rows of a record that was begun: they are not measured again."""
-    if asked.quick or asked.json is None or not asked.json.is_file():
-        return {}
-    there = json.loads(asked.json.read_text(encoding="utf-8"))["rows"]
-    return {_case(row): row for row in there}
 
 
 def _case(row: dict[str, Any]) -> Case:
     return row["network"], row["pattern"], row["share"], row["way"]
+
+
+def _with_rest(found: list[dict[str, Any]], known: dict[Case, dict[str, Any]]) -> list[dict[str, Any]]:
+    """And the rows of the record that were not asked for, or are still to come."""
+    there = {_case(row) for row in found}
+    return [*found, *(row for case, row in known.items() if case not in there)]
 
 
 def _add(found: list[dict[str, Any]], known: dict[Case, dict[str, Any]], asked: argparse.Namespace, case: Case) -> None:
@@ -109,8 +107,7 @@ def _add(found: list[dict[str, Any]], known: dict[Case, dict[str, Any]], asked: 
     found.append(_apart(name, None if name == TRANSFORMER else getattr(asked, name), asked, pattern, share, way))
     print(json.dumps({k: v for k, v in found[-1].items() if k != "layers"}), file=sys.stderr)
     if asked.json:
-        rest = [row for case, row in known.items() if case not in {_case(row) for row in found}]
-        save("papers: snows", [*found, *rest], _shows(found), asked.json)
+        save("papers: snows", _with_rest(found, known), _shows(found), asked.json)
 
 
 def _apart(

@@ -77,6 +77,14 @@ def save(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], file
     os.replace(partial, file)
 
 
+def known_rows(asked: argparse.Namespace) -> list[dict[str, Any]]:
+    """The rows of the record that a long benchmark goes on from; none of a quick run."""
+    if asked.quick or asked.json is None or not asked.json.is_file():
+        return []
+    rows: list[dict[str, Any]] = json.loads(asked.json.read_text(encoding="utf-8"))["rows"]
+    return rows
+
+
 def machine() -> dict[str, Any]:
     """Describe the machine that a figure belongs to."""
     from edgeprune.measure.probe import probe

@@ -14,8 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor
@@ -75,10 +74,6 @@ class CycleLog:
     loss_merged: float
     taken: float
     seconds: float
-
-    @property
-    def row(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def one_cycle(

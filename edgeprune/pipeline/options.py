@@ -276,6 +276,8 @@ def check_rebuilding(
         raise EdgepruneError("mask_by, lookahead and rebuild belong to snows. Give method or compensate, 'snows'.")
     if compensate == "merge" and (masks or method == "snows"):
         raise EdgepruneError("compensate='merge' is for channels that another method cut. Take 'snows', or none.")
+    if asked.target == "block" and not masks:
+        raise EdgepruneError("target='block' is for mask patterns: a layer that lost inputs has no dense one.")
     if method != "snows" and compensate == "none":
         return False
     if not images:

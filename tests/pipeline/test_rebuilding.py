@@ -180,6 +180,10 @@ REFUSED_IN_PYTHON = {
     "settings alone": ({"lookahead": 9}, "mask_by, lookahead and rebuild belong to snows"),
     "a wrong number": ({"method": "snows", "lookahead": -2}, "snows: lookahead"),
     "an unknown setting": ({"method": "snows", "rebuild": {"bias": True}}, "snows: bias = True"),
+    "a layer that is none": (
+        {"method": "snows", "rebuild": {"target": "block"}},
+        "target='block' is for mask patterns",
+    ),
     "merged masks": ({"compensate": "merge", "pattern": "2:4"}, "compensate='merge' is for channels"),
 }
 
