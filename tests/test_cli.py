@@ -54,6 +54,18 @@ def test_help_names_every_command_and_each_has_its_own(here: Here, command: str)
     assert "Usage" in here(command, "--help").out
 
 
+def test_help_says_the_defaults(here: Here) -> None:
+    text = " ".join(here("compress", "--help").out.replace("│", " ").split())
+    for default in (
+        "[default: hap]",
+        "[default: 0.5]",
+        "[default: 24]",
+        "[default: 3]",
+        "[default: runs/MODEL-TARGET]",
+    ):
+        assert default in text
+
+
 def test_python_m_and_version(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "edgeprune", "--version"], cwd=tmp_path, capture_output=True, text=True, check=True

@@ -16,6 +16,7 @@ from edgeprune.errors import EdgepruneError
 app = typer.Typer(
     help="Compress a trained PyTorch vision model for a device, and measure what ships.",
     add_completion=False,
+    rich_markup_mode="markdown",  # in which [default: 3] is text, not a style
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
