@@ -38,7 +38,10 @@ HOST = {
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
-MAY_USE = {"torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"}}
+MAY_USE = {
+    "torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"},
+    "tensorrt": {"engine"}, "pycuda": {"engine"}, "cuda": {"engine"}, "google": {"engine"},
+}  # fmt: skip
 MOST_LINES = 300
 
 

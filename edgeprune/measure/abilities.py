@@ -23,6 +23,7 @@ EXTRAS: dict[str, str | None] = {
     "prune": "host",
     "quantize": "host",
     "export": "host",
+    "build": "tensorrt",
     "inspect": "host",
     "profile": "cpu",
     "report": None,
