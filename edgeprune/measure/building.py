@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.engine.trt.cuda import cuda_package
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.load import GET, installed
 from edgeprune.engine.trt.memory import check_memory
+from edgeprune.engine.trt.open_cuda import cuda_package
 from edgeprune.engine.trt.plans import FOLDER
 from edgeprune.engine.trt.progress_lines import follow
 from edgeprune.engine.trt.release import Release, parse_release

@@ -11,12 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.engine.trt.cuda import Cuda, open_cuda
+from edgeprune.engine.trt.cuda import Cuda
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.engine import load_engine
 from edgeprune.engine.trt.lane import Lane, read_ends
 from edgeprune.engine.trt.load import installed, load_tensorrt
 from edgeprune.engine.trt.log import logger_for, open_log
+from edgeprune.engine.trt.open_cuda import open_cuda
 from edgeprune.engine.trt.plans import Plan, find_plan
 from edgeprune.engine.trt.release import parse_release
 from edgeprune.errors import EdgepruneError
