@@ -283,9 +283,7 @@ class Builder(_Real):
         if os.environ.get("FAKE_BUILD") == "crashes":
             os.abort()
         quantized = any(node.op_type == "QuantizeLinear" for node in graph.node)
-        strong = STRONG and (
-            MAJOR > 10 or network._flags & (1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED))
-        )
+        strong = STRONG and (MAJOR > 10 or network._flags & (1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)))
         assert not (strong and config._flags & {"INT8", "FP16"}), "a strongly typed network takes no precision flags"
         assert strong or not quantized or "INT8" in config._flags, "quantizers without the INT8 flag"
         (profile,) = config._profiles
@@ -397,7 +395,11 @@ def _inspected(node):
     ends = [{"Name": node.output[0], "Location": "Device", "Dimensions": [1], **words}]
     layer = {"Name": _engine_name(node), "LayerType": "NoOp", "Inputs": ends, "Outputs": ends, "TacticValue": "0x0"}
     if node.op_type in ("Conv", "Gemm"):
-        layer |= {"LayerType": "CaskConvolution", "ParameterType": "Convolution", "Weights": {"Type": "Int8", "Count": 1}}
+        layer |= {
+            "LayerType": "CaskConvolution",
+            "ParameterType": "Convolution",
+            "Weights": {"Type": "Int8", "Count": 1},
+        }
     if node.op_type in ("QuantizeLinear", "Cast"):
         layer |= {"LayerType": "Reformat", "ParameterType": "Reformat", "Origin": "QDQ"}
     return layer | ({"Metadata": f"[ONNX Layer: {node.name}]"} if MAJOR >= 10 else {})
@@ -481,7 +483,9 @@ class Refitter(_Real):
         return [] if self._given is not None else ["stem.0.weight"]
 
     def refit_cuda_engine(self):
-        self._engine._ready = self._given == self._engine._content["model"]
+        import onnx
+
+        self._engine._ready = onnx.load_from_string(self._given) == self._engine._model
         return self._engine._ready
 
 
