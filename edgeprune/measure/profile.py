@@ -15,6 +15,7 @@ import numpy as np
 from edgeprune import __version__
 from edgeprune.engine.ort_layers import layer_times
 from edgeprune.engine.runner import open_runner
+from edgeprune.engine.trt.offer import available
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.golden import check_golden, load_golden
 from edgeprune.measure.latency import measure_latency
@@ -131,8 +132,8 @@ def _refuse_foreign(bundle: Bundle) -> None:
     if bundle.manifest.runtime != "tensorrt":
         return
     made_for = f"{bundle.path}: made for TensorRT; its engine is built on the device"
-    if importlib.util.find_spec("tensorrt"):
-        raise EdgepruneError(f"{made_for}, which this version cannot do yet. trtexec takes its model.onnx.")
+    if available():
+        raise EdgepruneError(f"{made_for}. edgeprune build {bundle.path} builds it here and measures it.")
     raise EdgepruneError(f"{made_for}. There is no TensorRT here: profile it on the {bundle.manifest.target}.")
 
 

@@ -14,13 +14,16 @@ from numpy.typing import NDArray
 from edgeprune.engine.trt.cuda import Cuda
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.engine import load_engine
+from edgeprune.engine.trt.inspector import read_inspection
 from edgeprune.engine.trt.lane import Lane, read_ends
-from edgeprune.engine.trt.load import installed, load_tensorrt
+from edgeprune.engine.trt.layers import engine_layers, graph_nodes
+from edgeprune.engine.trt.load import load_tensorrt
 from edgeprune.engine.trt.log import logger_for, open_log
 from edgeprune.engine.trt.open_cuda import open_cuda
 from edgeprune.engine.trt.plans import Plan, find_plan
 from edgeprune.engine.trt.release import parse_release
 from edgeprune.errors import EdgepruneError
+from edgeprune.spec.engine import EngineLayer
 
 
 @dataclass
@@ -31,6 +34,8 @@ class PlanRunner:
     logger: Any
     cuda: Cuda
     engine: Any
+    model: Path
+    """The ONNX file that it was built from."""
     plan: Plan
     gpu: Gpu
     lanes: list[Lane]
@@ -108,6 +113,12 @@ class PlanRunner:
             lane.end()
         return {name: min(taken[1:] or taken) for name, taken in times.items()}
 
+    def layers(self, x: NDArray[np.float32], calls: int) -> tuple[list[EngineLayer], float]:
+        """What became of each layer, with its milliseconds in a call on `x`; and the time that is nobody's."""
+        record, nodes = self.plan.record, graph_nodes(self.model)
+        inspected = read_inspection(self.information())
+        return engine_layers(inspected, nodes, self.layer_ms(x, calls), record.eligible, record.picked)
+
     def information(self) -> str:
         """The engine inspector's JSON."""
         inspector = self.engine.create_engine_inspector()
@@ -120,11 +131,6 @@ class PlanRunner:
         self.engine = None
         self.keep.clear()
         self.cuda.close()
-
-
-def available() -> bool:
-    """Whether this machine can run engines at all: TensorRT is installed, and there is a CUDA device."""
-    return installed() and isinstance(first_gpu(), Gpu)
 
 
 def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: bool = True) -> PlanRunner:
@@ -149,4 +155,4 @@ def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: b
     if any(context is None for context in contexts):
         raise EdgepruneError(f"no memory for {streams} stream(s) on {gpu.name}: {log.fault}. Use fewer, or less batch.")
     lanes = [Lane(cuda, context, ends, cuda.stream(), graphs) for context in contexts]
-    return PlanRunner(trt, logger, cuda, engine, plan, gpu, lanes, keep=[log])
+    return PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, keep=[log])

@@ -12,6 +12,18 @@ import pytest
 
 from tests.engine.trt.conftest import Fake
 
+OPEN = """
+from pathlib import Path
+from edgeprune.engine.runner import Runner
+from edgeprune.engine.trt.offer import available, open_built
+from edgeprune.measure.golden import check_golden
+from edgeprune.spec.bundle import open_bundle
+assert available()
+runner: Runner = open_built(Path("bundle/model.onnx"))
+assert runner.runtime == "TensorRT 10.3.0 (Orin)" and not runner.simulated
+assert check_golden(open_bundle(Path("bundle")), runner).worst < 1e-5
+runner.close()
+"""
 BUILD = ("-m", "edgeprune", "build", "bundle", "--seconds", "0.1")
 
 
@@ -45,6 +57,8 @@ def test_a_plan_is_taken_again_and_a_changed_one_is_refused(fake: Fake, bundle: 
     first = fake("10.3.0", "bindings", *BUILD)
     assert first.code == 0, first.err
     assert "Golden outputs" in first.out
+    opened = fake("10.3.0", "bindings", "-c", OPEN)  # what edgeprune profile needs of it
+    assert opened.code == 0, opened.err
     again = fake("10.3.0", "bindings", *BUILD)
     assert "taken: " in again.err
     (plan,) = (bundle / "engines").glob("*.plan")
