@@ -108,6 +108,17 @@ def test_a_plan_is_found_for_its_model_device_and_release_only(tmp_path: Path) -
         find_plan(model, GPU, release)
 
 
+def test_a_version_compatible_plan_runs_on_later_releases_of_its_major(tmp_path: Path) -> None:
+    model, settings = tmp_path / "model.onnx", BuildSettings(version_compatible=True)
+    model.write_bytes(b"onnx")
+    path = plan_path(model, GPU, Release(10, 3), settings)
+    write_plan(path, b"plan", _record(model, settings=settings))
+    assert find_plan(model, GPU, Release(10, 16)).path == path
+    for release in (Release(10, 2), Release(11, 0)):
+        with pytest.raises(EdgepruneError):
+            find_plan(model, GPU, release)
+
+
 def test_memory_that_a_build_does_not_have(tmp_path: Path) -> None:
     model, meminfo = tmp_path / "model.onnx", tmp_path / "meminfo"
     model.write_bytes(b"0" * 1000)
