@@ -120,8 +120,9 @@ class PlanRunner:
         return engine_layers(inspected, nodes, self.layer_ms(x, calls), record.eligible, record.picked)
 
     def information(self) -> str:
-        """The engine inspector's JSON."""
+        """The engine inspector's JSON, for the shape of the last call."""
         inspector = self.engine.create_engine_inspector()
+        inspector.execution_context = self.lanes[0].context  # else types are unknown where shapes may vary
         return str(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON))
 
     def close(self) -> None:

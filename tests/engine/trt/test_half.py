@@ -12,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
+from edgeprune.engine.trt.float_weights import store_floats
 from edgeprune.engine.trt.half import in_half, to_half
 from edgeprune.engine.trt.onnx_file import opset_of, read_model
 from edgeprune.engine.trt.opset import to_opset
@@ -19,7 +20,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.lower import to_tensorrt
 from tests.exporting.networks import exported, images
 
-NAMES = ("Residual", "Depthwise", "Concat", "Dead", "Transformer")
+NAMES = ("Residual", "Depthwise", "Dead", "Transformer")
 
 
 def _run(content: bytes, x: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -107,6 +108,18 @@ def test_forms_that_changed_in_opset_18(tmp_path: Path) -> None:
     _checked(lowered)
     x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
     assert np.array_equal(_run(lowered.SerializeToString(), x), _run(model.SerializeToString(), x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float_weights_behind_a_quantizer_are_the_same_codes(name: str, tmp_path: Path) -> None:
+    model = to_tensorrt(exported(name, ("signed", "tensorrt")))
+    changed = read_model(_file(tmp_path, model))
+    store_floats(changed)
+    read = _checked(changed)
+    written = {output for node in read.graph.node for output in node.output}
+    assert all(node.input[0] in written for node in read.graph.node if node.op_type == "DequantizeLinear")
+    x = np.ascontiguousarray(images(4, seed=3).numpy())
+    assert np.array_equal(_run(changed.SerializeToString(), x), _run(model.SerializeToString(), x))
 
 
 def test_what_has_no_older_form_is_named(tmp_path: Path) -> None:

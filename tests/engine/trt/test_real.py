@@ -56,6 +56,7 @@ try:
     make_builder(trt, logger)
 except EdgepruneError as error:
     fault = str(error)
+assert callable(trt.init_libnvinfer_plugins)
 flags = network_flags(trt, parse_release(trt.__version__))
 print(json.dumps([trt.__version__, members, enums, fault, log.lines, ticks, flags]))
 """

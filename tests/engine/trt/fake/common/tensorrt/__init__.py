@@ -111,6 +111,13 @@ class IHostMemory(_Real):
         return memoryview(self._content)
 
 
+def init_libnvinfer_plugins(logger, namespace):
+    _note("init_libnvinfer_plugins")
+    _logger(logger)
+    assert namespace == ""
+    return True
+
+
 def _host(content):
     """IHostMemory has the buffer protocol, which Python classes have from 3.12 on only."""
     return memoryview(content)
@@ -172,6 +179,10 @@ class OnnxParser(_Real):
         for node in read.graph.node:
             if node.op_type == "QuantizeLinear" and len(node.input) > 2 and zeros[node.input[2]].dtype != np.int8:
                 self._errors.append("TensorRT only supports symmetric quantization")
+        written = {name for node in read.graph.node for name in node.output}
+        for node in read.graph.node:
+            if MAJOR < 10 and node.op_type == "DequantizeLinear" and node.input[0] not in written:
+                self._errors.append("weights need a QuantizeLinear")
         # A strongly typed network refuses what does not agree in its types; so does ONNX's own strict inference.
         onnx.checker.check_model(onnx.shape_inference.infer_shapes(read, check_type=True, strict_mode=True))
         self._network._model = read
@@ -379,7 +390,16 @@ class ICudaEngine(_Real):
 
 class EngineInspector(_Real):
     def __init__(self, engine):
-        self._engine = engine
+        self._engine, self._context = engine, None
+
+    @property
+    def execution_context(self):
+        return self._context
+
+    @execution_context.setter
+    def execution_context(self, context):
+        assert isinstance(context, IExecutionContext)
+        self._context = context
 
     def get_engine_information(self, form):
         assert form.name == "JSON"
