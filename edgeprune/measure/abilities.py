@@ -11,19 +11,20 @@ import platform
 import re
 
 from edgeprune import __version__
+from edgeprune.engine.trt import load as tensorrt
+from edgeprune.engine.trt.driver import first_gpu
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
 from edgeprune.measure.power import measure_power
 from edgeprune.measure.probe import probe
 from edgeprune.spec.strict import Strict
 
-SHOWN = ("numpy", "onnxruntime", "onnx", "onnxscript", "torch", "tensorrt", "pycuda")
+SHOWN = ("numpy", "onnxruntime", "onnx", "onnxscript", "torch", "tensorrt", "pycuda", "cuda-bindings")
 EXTRAS: dict[str, str | None] = {
     "compress": "host",
     "prune": "host",
     "quantize": "host",
     "export": "host",
-    "build": "tensorrt",
     "inspect": "host",
     "profile": "cpu",
     "report": None,
@@ -81,7 +82,7 @@ def abilities() -> Abilities:
         governor=host.governor,
         target=target,
         power=str(measure_power().reason),
-        commands={command: ability(extra) for command, extra in EXTRAS.items()},
+        commands={command: ability(extra) for command, extra in EXTRAS.items()} | {"build": build_ability()},
     )
 
 
@@ -101,6 +102,17 @@ def ability(extra: str | None) -> Ability:
     own = [line.split(";")[0].strip() for line in required if extra and f'extra == "{extra}"' in _quoted(line)]
     missing = [line for line in own if not met(line)]
     return Ability(works=not missing, missing=missing, install=f"pip install 'edgeprune[{extra}]'" if missing else None)
+
+
+def build_ability() -> Ability:
+    """Say whether engines can be built: TensorRT and the GPU are no requirements of a package's metadata."""
+    found, gpu = ability("tensorrt"), first_gpu()
+    missing = [line for line in found.missing if not (line.startswith("cuda-bindings") and installed("pycuda"))]
+    extra = found.install if missing else None
+    missing += [] if tensorrt.installed() else ["TensorRT"]
+    missing += [f"a CUDA device ({gpu})"] if isinstance(gpu, str) else []
+    # A package helps where it is all that is missing; without a device nothing that is installed does.
+    return Ability(works=not missing, missing=missing, install=extra or (tensorrt.GET if missing else None))
 
 
 def met(requirement: str) -> bool:

@@ -6,11 +6,12 @@ The fake computes with ONNX Runtime what was parsed, so golden outputs are reall
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from tests.engine.trt.conftest import Fake
+from tests.engine.trt.conftest import HERE, Fake
 
 OPEN = """
 from pathlib import Path
@@ -66,6 +67,29 @@ def test_a_plan_is_taken_again_and_a_changed_one_is_refused(fake: Fake, bundle: 
     refused = fake("10.3.0", "bindings", *BUILD)
     assert refused.code == 2
     assert "does not match its sha256" in refused.err
+
+
+def test_trtexec_runs_beside_it(fake: Fake, bundle: Path, tmp_path: Path) -> None:
+    """A stand-in for the tool notes its flags, and exports queries as the real one does."""
+    tool = tmp_path / "bin" / "trtexec"
+    tool.parent.mkdir()
+    tool.write_text(
+        f'#!/bin/sh\necho "$@" > {tmp_path}/flags\n'
+        f'for flag; do case $flag in --exportTimes=*) cp {HERE}/recorded/export_times.json "${{flag#*=}}";; esac; done\n',
+        encoding="utf-8",
+    )
+    tool.chmod(0o755)
+    path = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
+    done = fake("10.3.0", "bindings", *BUILD, "--compare-trtexec", "--json", PATH=path)
+    assert done.code == 0, done.err
+    report = json.loads(done.out)
+    assert report["trtexec"]["queries"] == 20
+    flags = (tmp_path / "flags").read_text(encoding="utf-8").split()
+    assert f"--loadEngine={report['plan']}" in flags
+    assert "--useCudaGraph" in flags
+    stripped = fake("10.3.0", "bindings", *BUILD, "--compare-trtexec", "--strip-weights", PATH=path)
+    assert stripped.code == 2
+    assert "cannot run a plan without weights" in stripped.err
 
 
 @pytest.mark.parametrize(
