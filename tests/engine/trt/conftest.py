@@ -9,13 +9,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 
-from edgeprune.exporting.lower import to_tensorrt
-from edgeprune.exporting.write import Details, write_bundle
-from edgeprune.spec.bundle import Preprocessing
-from tests.exporting.networks import exported, images
 from tests.tiny import Done
 
 HERE = Path(__file__).parent
@@ -28,27 +23,10 @@ Fake = Callable[..., Done]
 @pytest.fixture(scope="session")
 def made_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A residual network in INT8 for jetson-orin-nano; copy it before something is built."""
-    x = np.ascontiguousarray(images(4, seed=3).numpy())
-    prepared = Preprocessing(channels="RGB", resize_shorter_to=12, crop=12, mean=(0.5,) * 3, std=(0.25,) * 3)
-    details = Details(
-        name="residual",
-        target="jetson-orin-nano",
-        runtime="tensorrt",
-        precision="int8",
-        lowering="tensorrt",
-        weight_bits=8,
-        preprocessing=prepared,
-        labels=("cat", "dog"),
-        macs=1,
-        params=1,
-        int8_macs_share=None,
-        int8_macs_measured_with=None,
-        accuracy=None,
-        accuracy_se=None,
-        recipe={},
-    )
-    model = to_tensorrt(exported("Residual", ("signed", "tensorrt")))
-    return write_bundle(tmp_path_factory.mktemp("trt") / "bundle", model, details, x).path
+    pytest.importorskip("onnx")
+    from tests.engine.trt.network import write_bundle
+
+    return write_bundle(tmp_path_factory.mktemp("trt") / "bundle")
 
 
 @pytest.fixture

@@ -69,15 +69,14 @@ def test_a_plan_is_taken_again_and_a_changed_one_is_refused(fake: Fake, bundle: 
     assert "does not match its sha256" in refused.err
 
 
-def test_trtexec_runs_beside_it(fake: Fake, bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.usefixtures("bundle")
+def test_trtexec_runs_beside_it(fake: Fake, tmp_path: Path) -> None:
     """A stand-in for the tool notes its flags, and exports queries as the real one does."""
     tool = tmp_path / "bin" / "trtexec"
     tool.parent.mkdir()
-    tool.write_text(
-        f'#!/bin/sh\necho "$@" > {tmp_path}/flags\n'
-        f'for flag; do case $flag in --exportTimes=*) cp {HERE}/recorded/export_times.json "${{flag#*=}}";; esac; done\n',
-        encoding="utf-8",
-    )
+    exports = HERE / "recorded" / "export_times.json"
+    copies = f'for flag; do case $flag in --exportTimes=*) cp {exports} "${{flag#*=}}";; esac; done'
+    tool.write_text(f'#!/bin/sh\necho "$@" > {tmp_path}/flags\n{copies}\n', encoding="utf-8")
     tool.chmod(0o755)
     path = f"{tool.parent}{os.pathsep}{os.environ['PATH']}"
     done = fake("10.3.0", "bindings", *BUILD, "--compare-trtexec", "--json", PATH=path)

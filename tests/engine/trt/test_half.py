@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime as ort
 import pytest
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
+
+pytest.importorskip("torch")
 
 from edgeprune.engine.trt.float_weights import store_floats
 from edgeprune.engine.trt.half import in_half, to_half
@@ -18,18 +19,10 @@ from edgeprune.engine.trt.onnx_file import opset_of, read_model
 from edgeprune.engine.trt.opset import to_opset
 from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.lower import to_tensorrt
+from tests.engine.trt.network import answers
 from tests.exporting.networks import exported, images
 
 NAMES = ("Residual", "Depthwise", "Dead", "Transformer")
-
-
-def _run(content: bytes, x: NDArray[np.float32]) -> NDArray[np.float32]:
-    options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    options.log_severity_level = 3
-    session = ort.InferenceSession(content, options, providers=["CPUExecutionProvider"])
-    found: NDArray[np.float32] = session.run(None, {session.get_inputs()[0].name: x})[0]
-    return found
 
 
 def _checked(model: Any) -> onnx.ModelProto:
@@ -58,7 +51,7 @@ def test_in_half_a_network_answers_the_same(name: str, tmp_path: Path) -> None:
     in_half(changed)
     read = _checked(changed)
     x = np.ascontiguousarray(images(4, seed=3).numpy())
-    wanted, found = _run(model.SerializeToString(), x), _run(changed.SerializeToString(), x)
+    wanted, found = answers(model.SerializeToString(), x), answers(changed.SerializeToString(), x)
     assert np.linalg.norm(found - wanted) <= 0.03 * np.linalg.norm(wanted)
     types = {tensor.name: tensor.data_type for tensor in read.graph.initializer}
     types |= {value.name: value.type.tensor_type.elem_type for value in read.graph.value_info}
@@ -77,7 +70,7 @@ def test_in_an_older_opset_a_network_answers_exactly_the_same(name: str, tmp_pat
     to_opset(lowered, 17)
     _checked(lowered)
     x = np.ascontiguousarray(images(4, seed=3).numpy())
-    assert np.array_equal(_run(lowered.SerializeToString(), x), _run(model.SerializeToString(), x))
+    assert np.array_equal(answers(lowered.SerializeToString(), x), answers(model.SerializeToString(), x))
 
 
 def _network(
@@ -107,7 +100,7 @@ def test_forms_that_changed_in_opset_18(tmp_path: Path) -> None:
     assert opset_of(lowered) == 17
     _checked(lowered)
     x = np.random.default_rng(0).normal(size=(2, 4)).astype(np.float32)
-    assert np.array_equal(_run(lowered.SerializeToString(), x), _run(model.SerializeToString(), x))
+    assert np.array_equal(answers(lowered.SerializeToString(), x), answers(model.SerializeToString(), x))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -119,7 +112,7 @@ def test_float_weights_behind_a_quantizer_are_the_same_codes(name: str, tmp_path
     written = {output for node in read.graph.node for output in node.output}
     assert all(node.input[0] in written for node in read.graph.node if node.op_type == "DequantizeLinear")
     x = np.ascontiguousarray(images(4, seed=3).numpy())
-    assert np.array_equal(_run(changed.SerializeToString(), x), _run(model.SerializeToString(), x))
+    assert np.array_equal(answers(changed.SerializeToString(), x), answers(model.SerializeToString(), x))
 
 
 def test_what_has_no_older_form_is_named(tmp_path: Path) -> None:

@@ -99,18 +99,6 @@ if "IProgressMonitor" in _API["classes"]:
             self._ready = True
 
 
-class IHostMemory(_Real):
-    def __init__(self, content):
-        self._content = content
-
-    @property
-    def nbytes(self):
-        return len(self._content)
-
-    def __buffer__(self, flags):
-        return memoryview(self._content)
-
-
 def init_libnvinfer_plugins(logger, namespace):
     _note("init_libnvinfer_plugins")
     _logger(logger)
@@ -119,7 +107,7 @@ def init_libnvinfer_plugins(logger, namespace):
 
 
 def _host(content):
-    """IHostMemory has the buffer protocol, which Python classes have from 3.12 on only."""
+    """In the place of IHostMemory, of which only the buffer protocol is used: Python classes have that from 3.12 on."""
     return memoryview(content)
 
 
