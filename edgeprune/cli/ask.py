@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 _SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
-_CURVATURE, _REBUILDING = "Curvature", "Rebuilding layers"
+_CURVATURE, _REBUILDING, _CYCLES = "Curvature", "Rebuilding layers", "Cycles of pruning and merging"
 
 
 def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -59,7 +59,7 @@ TargetName = Annotated[
         metavar="NAME",
     ),
 ]
-Method = Annotated[str | None, _option("hap, magnitude or snows. [default: hap]", _BUDGET, "--method")]
+Method = Annotated[str | None, _option("hap, magnitude, snows or camp-hive. [default: hap]", _BUDGET, "--method")]
 PatternName = Annotated[
     str | None,
     _option("channel, 2:4 (any N:M), 1x4 (any 1xN), unstructured. [default: channel]", _BUDGET, "--pattern"),
@@ -183,6 +183,17 @@ Lookahead = Annotated[
         metavar="K|end",
     ),
 ]
+Cycles = Annotated[int | None, _option("Of --method camp-hive. [default: 6]", _CYCLES, "--cycles")]
+Merge = Annotated[
+    str | None,
+    _option(
+        "How what goes is given to what stays. [default: joint]", _CYCLES, "--merge", metavar="joint|pair|constant|none"
+    ),
+]
+Between = Annotated[
+    float | None,
+    _option("Epochs of training between two cycles; 0.5 is half of the images. [default: 0]", _CYCLES, "--between"),
+]
 Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
 Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
 RecipeFile = Annotated[
@@ -235,6 +246,9 @@ def _options(
     compensate: Compensate = None,
     mask: Mask = None,
     lookahead: Lookahead = None,
+    cycles: Cycles = None,
+    merge: Merge = None,
+    between: Between = None,
     seed: Seed = None,
     device: Device = None,
     recipe: RecipeFile = None,

@@ -9,7 +9,7 @@ from typing import Any
 
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size
-from edgeprune.pipeline import curving, cutting, deliver, masking, ranking, rebuilding, steps
+from edgeprune.pipeline import curving, cutting, cycling, deliver, masking, ranking, rebuilding, steps
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.ground import check_source
 from edgeprune.pipeline.search import search
@@ -100,6 +100,10 @@ def _pruned(work: Work) -> _Pruned:
 def _masked(work: Work, dense: Stage) -> _Pruned:
     if narrow := masking.too_narrow(work, dense):
         work.tell(narrow)
+    if work.recipe.method == "camp-hive":
+        cycled = cycling.cycles(work, dense)
+        tuned = steps.finetune(work, dense, cycled.cut)
+        return _Pruned(_unique([dense, *cycled.stages, tuned]), dense, cycled.cut, tuned, None, None)
     scored = masking.curvature(work, dense)
     cut = masking.prune(work, dense, scored)
     rebuilt = rebuilding.rebuild(work, dense, cut)

@@ -21,8 +21,8 @@ from edgeprune.measure.probe import probe
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
+from edgeprune.pipeline import cycling, rebuilding
 from edgeprune.pipeline import notes as notes_on
-from edgeprune.pipeline import rebuilding
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
 from edgeprune.pipeline.held import masks_of
 from edgeprune.pipeline.masking import notes as mask_notes
@@ -163,7 +163,7 @@ def bundle(
         cut = [*notes_on.refused(stages.cut), *notes_on.reached(work, budget), *notes_on.searched(stages.final, found)]
     else:
         cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
-    notes = [*notes_on.skipped(work), *cut, *rebuilding.note(stages.cut), *figures["notes"]]
+    notes = [*notes_on.skipped(work), *cut, *rebuilding.note(stages.cut), *cycling.note(stages.cut), *figures["notes"]]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(

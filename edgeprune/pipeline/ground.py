@@ -15,7 +15,8 @@ from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget, LimitName, Recipe
+from edgeprune.spec.budget import Budget, LimitName
+from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.speeds import layer_times
 from edgeprune.spec.target import Target
 

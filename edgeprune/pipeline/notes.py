@@ -9,7 +9,7 @@ from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.steps import Work, best_accuracy
 from edgeprune.report.figures import points
 from edgeprune.report.search import trial_lines
-from edgeprune.spec.recipe import SHARES
+from edgeprune.spec.budget import SHARES
 from edgeprune.spec.result import Reached, Search
 
 

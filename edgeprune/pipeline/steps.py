@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -29,7 +30,8 @@ from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
-NETWORK, HISTORY, TRACES = "network.pt2", "history.json", "curvature.safetensors"
+NETWORK, HISTORY = "network.pt2", "history.json"
+TRACES, EIGENPAIRS = "curvature.safetensors", "eigenpairs.safetensors"
 CPU = torch.device("cpu")
 """Every stage leaves its network there, so that any machine can go on with it."""
 REESTIMATION_IMAGES = 2048
@@ -98,9 +100,14 @@ def trial(work: Work, before: Stage, pruned: Stage, label: str) -> Stage:
     return _tune(work, before, pruned, "trial", label, work.recipe.search.epochs)
 
 
-def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: int) -> Stage:
-    # SNOWS has fitted the layers to the statistics as they are.
-    reestimates = not work.recipe.rebuilds or work.recipe.snows.reestimate
+def between(work: Work, before: Stage, pruned: Stage, label: str, epochs: float) -> Stage:
+    """A training between two cuts, of masks that hold; of half an epoch, half of the images are seen."""
+    return _tune(work, before, pruned, "between", label, epochs)
+
+
+def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: float) -> Stage:
+    # A cut that rebuilt layers has fitted them to the statistics as they are.
+    reestimates = not work.recipe.fits_statistics
 
     def make(folder: Path) -> None:
         traced = work.load(pruned)
@@ -156,12 +163,13 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
     return work.run.stage("quantize", settings, [before, tuned], make)
 
 
-def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
+def _plan(work: Work, name: str, epochs: float, learning_rate: float) -> Plan:
     training = work.recipe.training
     return Plan(
         name=name,
         optimizer="sgd",
-        epochs=epochs,
+        epochs=math.ceil(epochs),
+        share=epochs / max(1, math.ceil(epochs)) or 1.0,
         batch_size=training.batch_size,
         learning_rate=learning_rate,
         warmup=training.warmup,
