@@ -27,7 +27,6 @@ from edgeprune.pruning.masks import Masks, save_masks
 from edgeprune.reconstruction.cascade import Walking
 from edgeprune.spec.methods import Cycling
 from edgeprune.spec.pattern import parse_pattern
-from edgeprune.spec.recipe import Recipe
 
 LOG = "cycle.json"
 
@@ -38,6 +37,20 @@ class Cycled:
 
     stages: tuple[Stage, ...]
     cut: Stage
+
+
+@dataclass(frozen=True)
+class _At:
+    """Where the cycles are: the dense network, the one last trained, the one as it is, and the cut that holds."""
+
+    dense: Stage
+    trained: Stage
+    now: Stage
+    cut: Stage | None = None
+
+    @property
+    def stages(self) -> list[Stage]:
+        return list(dict.fromkeys(s for s in (self.dense, self.trained, self.now, self.cut) if s is not None))
 
 
 def merging(asked: Cycling, probes: Probing, most: float, classes: int) -> Merging:
@@ -57,67 +70,66 @@ def merging(asked: Cycling, probes: Probing, most: float, classes: int) -> Mergi
     )
 
 
-def _merging(recipe: Recipe, classes: int) -> Merging:
-    return merging(recipe.camp_hive, probing(recipe), recipe.max_layer_sparsity, classes)
+def _merging(work: Work) -> Merging:
+    recipe = work.recipe
+    return merging(recipe.camp_hive, probing(recipe), recipe.max_layer_sparsity, len(work.data.classes))
 
 
 def cycles(work: Work, dense: Stage) -> Cycled:
     """Prune to the recipe's sparsity in cycles."""
     asked = work.recipe.camp_hive
     done: list[Stage] = []
-    trained, at, curved = dense, dense, None
+    at, curved, cut = _At(dense, dense, dense), None, dense
     for cycle in range(1, asked.cycles + 1):
-        curved = _curvature(work, dense, at, cycle, curved)
-        cut = _cycle(work, dense, trained, at, cycle, curved)
+        curved = _curvature(work, at, cycle, curved)
+        cut = _cycle(work, at, cycle, curved)
         done += [*([curved] if curved is not None else []), cut]
-        at = cut
+        at = replace(at, now=cut, cut=cut)
         if asked.between and cycle < asked.cycles:
             label = f"fine-tuning after cycle {cycle} of {asked.cycles}"
-            trained = at = steps.between(work, dense, cut, label, asked.between)
-            done.append(at)
+            tuned = steps.between(work, dense, cut, label, asked.between)
+            at = replace(at, now=tuned, trained=tuned)
+            done.append(tuned)
     return Cycled(tuple(done), cut)
 
 
-def _curvature(work: Work, dense: Stage, at: Stage, cycle: int, before: Stage | None) -> Stage | None:
+def _curvature(work: Work, at: _At, cycle: int, before: Stage | None) -> Stage | None:
     """The eigenpairs and the diagonal of the network as it is, from the vectors of the cycle before."""
-    recipe, classes = work.recipe, len(work.data.classes)
-    asked = _merging(recipe, classes)
+    recipe, asked = work.recipe, _merging(work)
     if not asked.curves:
         return None
 
     def make(folder: Path) -> None:
-        traced, masks = _at(work, dense, at)
         x, y = sample(work.data.train, work.data.preprocessing, recipe.camp_hive.images, recipe.seed)
         start = load_low_rank(before.path / EIGENPAIRS).vectors if before is not None else None
-        found = curve(traced, masks.kept, x, y, asked, start, _named(work, cycle))
+        traced = _network(work, at, at.now)
+        found = curve(traced, _masks(work, at, traced).kept, x, y, asked, start, _named(work, cycle))
         save_low_rank(found, folder / EIGENPAIRS)
 
-    settings = [_settings(work), cycle]
-    return work.run.stage("curvature", settings, [at, *([before] if before is not None else [])], make)
+    inputs = [*at.stages, *([before] if before is not None else [])]
+    return work.run.stage("curvature", [_settings(work), cycle], inputs, make)
 
 
-def _cycle(work: Work, dense: Stage, trained: Stage, at: Stage, cycle: int, curved: Stage | None) -> Stage:
+def _cycle(work: Work, at: _At, cycle: int, curved: Stage | None) -> Stage:
     recipe = work.recipe
     zeros = recipe.budget.sparsity
     assert zeros is not None, "a recipe with a mask pattern holds its share of zeros"
     sparsity = schedule(zeros, cycle, recipe.camp_hive.cycles)
 
     def make(folder: Path) -> None:
-        traced, masks = _at(work, dense, at)
-        teacher, _ = _at(work, dense, trained)
+        traced, teacher = _network(work, at, at.now), _network(work, at, at.trained)
+        masks = _masks(work, at, traced)
         x, y = sample(work.data.train, work.data.preprocessing, recipe.camp_hive.images, recipe.seed)
-        asked = _merging(recipe, len(work.data.classes))
         known = load_low_rank(curved.path / EIGENPAIRS) if curved is not None else None
-        kept, log = one_cycle(traced, teacher, masks.kept, sparsity, x, y, asked, known, _named(work, cycle))
-        now = Masks(masks.pattern, kept, masks.ineligible, masks.narrow)
+        kept, log = one_cycle(traced, teacher, masks.kept, sparsity, x, y, _merging(work), known, _named(work, cycle))
+        now = replace(masks, kept=kept)
         save(move(traced, CPU), folder / NETWORK)
         save_masks(now, folder / MASKS)
         (folder / "cuts.json").write_text(json.dumps(report(now, None), indent=2), encoding="utf-8")
         (folder / LOG).write_text(json.dumps(asdict(log), indent=2), encoding="utf-8")
 
-    settings = [_settings(work), cycle, sparsity]
-    inputs = list(dict.fromkeys([dense, trained, at]))
-    return work.run.stage("cycle", settings, [*inputs, *([curved] if curved is not None else [])], make)
+    inputs = [*at.stages, *([curved] if curved is not None else [])]
+    return work.run.stage("cycle", [_settings(work), cycle, sparsity], inputs, make)
 
 
 def note(cut: Stage) -> list[str]:
@@ -132,19 +144,23 @@ def note(cut: Stage) -> list[str]:
     ]
 
 
-def _at(work: Work, dense: Stage, at: Stage) -> tuple[Traced, Masks]:
-    """The network that a stage left, on the dense one's graph, and its masks."""
-    traced = work.load(dense)
-    if at is not dense:
-        traced.module.load_state_dict(steps.network(at).module.state_dict())
-    masks = masks_of(at)
-    if masks is None:
-        found = weights_of(work, traced)
-        kept = {
-            name: torch.ones_like(traced.module.get_parameter(name), dtype=torch.bool).cpu() for name in found.weights
-        }
-        masks = Masks(parse_pattern(work.recipe.pattern), kept, found.reasons, found.narrow)
-    return traced, masks
+def _network(work: Work, at: _At, stage: Stage) -> Traced:
+    """The network that a stage left, on the dense one's graph: a graph's names may change where it is written."""
+    traced = work.load(at.dense)
+    if stage != at.dense:
+        traced.module.load_state_dict(steps.network(stage).module.state_dict())
+    return traced
+
+
+def _masks(work: Work, at: _At, traced: Traced) -> Masks:
+    """Those of the last cut; before any, all that the pattern may take."""
+    masks = masks_of(at.cut) if at.cut is not None else None
+    if masks is not None:
+        return masks
+    found = weights_of(work, traced)
+    shapes = {name: traced.module.get_parameter(name).shape for name in found.weights}
+    kept = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
+    return Masks(parse_pattern(work.recipe.pattern), kept, found.reasons, found.narrow)
 
 
 def _named(work: Work, cycle: int) -> Tick:

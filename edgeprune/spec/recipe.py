@@ -207,8 +207,6 @@ class Recipe(Strict):
             )
         if self.compensate != "none":
             raise EdgepruneError(f"camp-hive merges by itself. Leave --compensate {self.compensate} out.")
-        if self.budget.max_drop is not None:
-            raise EdgepruneError("--max-drop tries single cuts, no cycles. Give a budget, as --macs 0.5.")
         return self
 
     @model_validator(mode="after")
