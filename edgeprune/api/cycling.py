@@ -59,7 +59,7 @@ def cycled(
     found = eligible(traced, pattern, target, keep)
     masks = {n: torch.ones(traced.module.get_parameter(n).shape, dtype=torch.bool) for n in found.weights}
     how = merging(asked, Probing(seed=seed), share.most, int(data[1].max()) + 1)
-    student, kept, _ = in_cycles(traced, masks, share.zeros, asked.cycles, *data, how)
+    student, kept, _ = in_cycles(traced, masks, share.zeros, asked.count(str(pattern)), *data, how)
     return Network.of(student, str(pattern), kept)
 
 

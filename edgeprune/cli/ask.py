@@ -183,7 +183,9 @@ Lookahead = Annotated[
         metavar="K|end",
     ),
 ]
-Cycles = Annotated[int | None, _option("Of --method camp-hive. [default: 6]", _CYCLES, "--cycles")]
+Cycles = Annotated[
+    int | None, _option("Of --method camp-hive. [default: 6 of weights, 2 of channels]", _CYCLES, "--cycles")
+]
 Merge = Annotated[
     str | None,
     _option(

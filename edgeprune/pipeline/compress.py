@@ -10,6 +10,7 @@ from typing import Any
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size
 from edgeprune.pipeline import curving, cutting, cycling, deliver, masking, ranking, rebuilding, steps
+from edgeprune.pipeline.channel_cycles import channel_cycles
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.ground import check_source
 from edgeprune.pipeline.search import search
@@ -77,6 +78,10 @@ def _pruned(work: Work) -> _Pruned:
     dense = steps.dense(work)
     if parse_pattern(work.recipe.pattern).masks:
         return _masked(work, dense)
+    if work.recipe.method == "camp-hive":
+        merged = channel_cycles(work, dense)
+        tuned = steps.finetune(work, dense, merged.cut)
+        return _Pruned(_unique([dense, *merged.stages, tuned]), dense, merged.cut, tuned, None, None)
     scored = curving.curvature(work, dense)
     ranked = ranking.rank(work, dense, scored)
     budget = work.recipe.budget

@@ -45,18 +45,22 @@ def probing(recipe: Recipe) -> Probing:
     return Probing(asked.probes, asked.batch_size, recipe.seed, asked.matrix, asked.precision, asked.memory_mb)
 
 
-def curvature(work: Work, before: Stage) -> Stage | None:
-    """Per-channel Hessian traces, for methods that score by them."""
+def curvature(work: Work, before: Stage, check: bool = True) -> Stage | None:
+    """Per-channel Hessian traces, for methods that score by them; eigenpairs for CAMP-HiVe.
+
+    `check`: refuse a budget of the recipe that cannot be met, before what takes minutes.
+    """
     recipe = work.recipe
     if recipe.method == "camp-hive" and recipe.camp_hive.score != "magnitude":
-        return _eigenpairs(work, before)
+        return _eigenpairs(work, before, check)
     if recipe.method not in NEEDS_CURVATURE:
         return None
 
     def make(folder: Path) -> None:
         traced = work.load(before)
         ground = open_ground(traced, recipe, work.target)
-        check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
+        if check:
+            check_reachable(ground, recipe, work.target)
         if recipe.curvature.file is not None:
             found = from_file(Path(recipe.curvature.file), traced, work.data, ground.weights)
         else:
@@ -72,7 +76,7 @@ def curvature(work: Work, before: Stage) -> Stage | None:
     return work.run.stage("curvature", settings, [before], make)
 
 
-def _eigenpairs(work: Work, before: Stage) -> Stage:
+def _eigenpairs(work: Work, before: Stage, check: bool) -> Stage:
     """The loss's curvature by all prunable weights, as CAMP-HiVe takes it."""
     recipe, asked = work.recipe, work.recipe.camp_hive
     how = replace(probing(recipe), batch_size=asked.batch_size, memory_mb=asked.memory_mb)
@@ -82,7 +86,8 @@ def _eigenpairs(work: Work, before: Stage) -> Stage:
     def make(folder: Path) -> None:
         traced = work.load(before)
         ground = open_ground(traced, recipe, work.target)
-        check_reachable(ground, recipe, work.target)
+        if check:
+            check_reachable(ground, recipe, work.target)
         weights = [*ground.weights]
         live = torch.ones(sum(traced.module.get_parameter(name).numel() for name in weights), dtype=torch.bool)
         x, y = sample(work.data.train, work.data.preprocessing, asked.images, recipe.seed)

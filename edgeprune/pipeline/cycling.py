@@ -78,15 +78,16 @@ def _merging(work: Work) -> Merging:
 def cycles(work: Work, dense: Stage) -> Cycled:
     """Prune to the recipe's sparsity in cycles."""
     asked = work.recipe.camp_hive
+    count = asked.count(work.recipe.pattern)
     done: list[Stage] = []
     at, curved, cut = _At(dense, dense, dense), None, dense
-    for cycle in range(1, asked.cycles + 1):
+    for cycle in range(1, count + 1):
         curved = _curvature(work, at, cycle, curved)
         cut = _cycle(work, at, cycle, curved)
         done += [*([curved] if curved is not None else []), cut]
         at = replace(at, now=cut, cut=cut)
-        if asked.between and cycle < asked.cycles:
-            label = f"fine-tuning after cycle {cycle} of {asked.cycles}"
+        if asked.between and cycle < count:
+            label = f"fine-tuning after cycle {cycle} of {count}"
             tuned = steps.between(work, dense, cut, label, asked.between)
             at = replace(at, now=tuned, trained=tuned)
             done.append(tuned)
@@ -114,7 +115,7 @@ def _cycle(work: Work, at: _At, cycle: int, curved: Stage | None) -> Stage:
     recipe = work.recipe
     zeros = recipe.budget.sparsity
     assert zeros is not None, "a recipe with a mask pattern holds its share of zeros"
-    sparsity = schedule(zeros, cycle, recipe.camp_hive.cycles)
+    sparsity = schedule(zeros, cycle, recipe.camp_hive.count(recipe.pattern))
 
     def make(folder: Path) -> None:
         traced, teacher = _network(work, at, at.now), _network(work, at, at.trained)
@@ -164,7 +165,7 @@ def _masks(work: Work, at: _At, traced: Traced) -> Masks:
 
 
 def _named(work: Work, cycle: int) -> Tick:
-    count = work.recipe.camp_hive.cycles
+    count = work.recipe.camp_hive.count(work.recipe.pattern)
     return lambda what, done, total: work.tick(f"cycle {cycle} of {count}: {what}", done, total)
 
 

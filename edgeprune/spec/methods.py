@@ -95,8 +95,8 @@ class Cycling(Strict):
 
     preset: Literal["sound", "paper-code"] = "sound"
     """`paper-code`: the released code's choices below, unless they are given."""
-    cycles: int = Field(default=6, ge=1, le=100)
-    """Of pruning and merging; the sparsity rises by a cubic schedule."""
+    cycles: int | None = Field(default=None, ge=1, le=100)
+    """Of pruning and merging, on a cubic schedule; `None`: 6 of single weights, 2 of channels."""
     between: float = Field(default=0.0, ge=0)
     """Epochs of fine-tuning after each cycle but the last, which `training.epochs` follow; 0.5 sees half the images."""
     score: Significance = "lowrank+fisher"
@@ -122,3 +122,7 @@ class Cycling(Strict):
     def _preset(cls, content: Any) -> Any:
         released = isinstance(content, dict) and content.get("preset") == "paper-code"
         return AS_RELEASED | content if released else content
+
+    def count(self, pattern: str) -> int:
+        """How many cycles there are."""
+        return self.cycles if self.cycles is not None else 2 if pattern == "channel" else 6

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import edgeprune
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.count import macs
 from edgeprune.model.traced import load
 from edgeprune.pipeline import cycling, deliver
 from edgeprune.pipeline.compress import compress, prune
@@ -92,14 +93,36 @@ def test_stopped_in_a_cycle_it_goes_on_with_what_is_known(tmp_path: Path, monkey
 def test_channels_are_ranked_by_the_curvature_and_merged(tmp_path: Path, merge: str) -> None:
     asked = parse(Cycling, SHORT | {"merge": merge}, "camp_hive")
     recipe = _recipe(tmp_path, budget=Budget(macs=0.6), camp_hive=asked, precision="fp32")
-    stages = {stage.name: stage.path for stage in prune(recipe, tmp_path / "run").stages}
+    outcome = prune(recipe, tmp_path / "run")
+    each = ["curvature", "sensitivity", "prune", *(["rebuild"] if merge != "none" else [])]
+    assert [stage.name for stage in outcome.stages] == ["dense", *each, *each, "cycles", "finetune"]
+    stages = {stage.name: stage.path for stage in outcome.stages}  # the last of each name
     assert (stages["curvature"] / "eigenpairs.safetensors").is_file()
-    assert ("rebuild" in stages) == (merge != "none")
+    whole = json.loads((stages["cycles"] / "cuts.json").read_text(encoding="utf-8"))
+    dense, thin = load(outcome.stages[0].path / "network.pt2"), load(stages["cycles"] / "network.pt2")
+    assert whole["reached"]["macs"] == pytest.approx(macs(thin) / macs(dense))
+    assert whole["reached"]["macs"] <= 0.6
+    assert whole["budget"] == {"macs": 0.6}
+    for name, (stay, before) in whole["kept"].items():
+        assert len(thin.module.get_parameter(f"{name}.weight")) == stay
+        assert len(dense.module.get_parameter(f"{name}.weight")) == before
     if merge == "none":
         return
     cut, merged = _weights(stages["prune"]), _weights(stages["rebuild"])
     assert {n: w.shape for n, w in cut.items()} == {n: w.shape for n, w in merged.items()}
     assert any(not torch.equal(cut[name], merged[name]) for name in cut)
+
+
+def test_an_absolute_limit_is_approached_in_cycles(tmp_path: Path) -> None:
+    recipe = _recipe(tmp_path, budget=Budget(macs=0.9, size_mb=0.0045), camp_hive=Cycling(**SHORT), precision="fp32")
+    outcome = prune(recipe, tmp_path / "run")
+    reports = [
+        json.loads((stage.path / "cuts.json").read_text(encoding="utf-8"))
+        for stage in outcome.stages if stage.name in ("prune", "cycles")
+    ]  # fmt: skip
+    sizes = [report["reached"]["size_mb"] for report in reports]
+    assert sizes[0] > 0.0045 >= sizes[1] == sizes[2]
+    assert reports[2]["budget"] == {"macs": 0.9, "size_mb": 0.0045}
 
 
 def test_the_released_codes_preset_fills_in_what_is_not_given() -> None:
