@@ -49,7 +49,7 @@ from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 from edgeprune.train.hold import holding
 
-CYCLES, IMAGES, REESTIMATION, EPOCHS, BETWEEN = 6, 1024, 2048, 3, 0.2
+CYCLES, IMAGES, CURVED, REESTIMATION, EPOCHS, BETWEEN = 6, 1024, 512, 2048, 3, 0.2
 PATTERN = parse_pattern("unstructured")
 ONCE = ("magnitude", "LAMP", "OBD", "HAP")
 CAMP: dict[str, dict[str, Any]] = {
@@ -94,7 +94,8 @@ def _cases(name: str, quick: bool) -> list[Case]:
     """The deciding ones first."""
     if quick:
         return [(name, 0.8, way, 0, 0) for way in ("magnitude", "camp-hive, score magnitude")]
-    found = [(name, 0.8, way, 0, seed) for seed in range(3) for way in DECIDING]
+    found = [(name, 0.8, way, 0, 0) for way in ("magnitude", "camp-hive, score magnitude", "camp-hive")]
+    found += [(name, 0.8, way, 0, seed) for seed in range(3) for way in DECIDING]
     found += [
         (name, share, way, EPOCHS, seed)
         for seed in range(3) for share in (0.95, 0.9) for way in ("magnitude", "LAMP", "camp-hive")
@@ -185,7 +186,7 @@ def _in_cycles(
     logs, left = [], float(epochs)
     cycles = 1 if asked.score == "eigvec" else CYCLES
     for cycle in range(1, cycles + 1):
-        curved = curve(student, masks, x, y, asked, start) if asked.curves else None
+        curved = curve(student, masks, x[:CURVED], y[:CURVED], asked, start) if asked.curves else None
         start = curved.vectors if curved is not None else None
         masks, log = one_cycle(student, teacher, masks, schedule(share, cycle, cycles), x, y, asked, curved)
         logs.append(vars(log))

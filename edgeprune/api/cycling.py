@@ -59,7 +59,9 @@ def cycled(
     found = eligible(traced, pattern, target, keep)
     masks = {n: torch.ones(traced.module.get_parameter(n).shape, dtype=torch.bool) for n in found.weights}
     how = merging(asked, Probing(seed=seed), share.most, int(data[1].max()) + 1)
-    student, kept, _ = in_cycles(traced, masks, share.zeros, asked.count(str(pattern)), *data, how)
+    student, kept, _ = in_cycles(
+        traced, masks, share.zeros, asked.count(str(pattern)), *data, how, curved_images=asked.curved_images
+    )
     return Network.of(student, str(pattern), kept)
 
 
@@ -71,4 +73,6 @@ def curved(traced: Traced, weights: list[str], data: Data, asked: Cycling, seed:
     probing = Probing(batch_size=asked.batch_size, seed=seed, memory_mb=asked.memory_mb)
     count = min(asked.eigenpairs, int(data[1].max()) + 1)
     remainder: Remainder = "fisher" if asked.score == "lowrank+fisher" else "mean"
-    return low_rank(traced, weights, torch.ones(sum(sizes), dtype=torch.bool), *data, count, probing, remainder)
+    live = torch.ones(sum(sizes), dtype=torch.bool)
+    x, y = (part[: asked.curved_images] for part in data)
+    return low_rank(traced, weights, live, x, y, count, probing, remainder)

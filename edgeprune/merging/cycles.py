@@ -22,6 +22,7 @@ def in_cycles(
     y: Tensor,
     asked: Merging,
     tick: Tick = silent,
+    curved_images: int = 512,
 ) -> tuple[Traced, dict[str, Tensor], list[CycleLog]]:
     """Prune a copy of a network to a sparsity, in cycles; eigenvectors are handed from one to the next.
 
@@ -34,6 +35,7 @@ def in_cycles(
         y: labels `[m]`.
         asked: how.
         tick: told of what goes on.
+        curved_images: of them, those that the curvature is estimated on.
 
     Returns:
         the network, its masks, and what each cycle did.
@@ -41,7 +43,9 @@ def in_cycles(
     student, kept, start = Traced(copy.deepcopy(dense.module), dense.input_shape), dict(masks), None
     logs: list[CycleLog] = []
     for cycle in range(1, cycles + 1):
-        curved = curve(student, kept, x, y, asked, start, tick) if asked.curves else None
+        curved = (
+            curve(student, kept, x[:curved_images], y[:curved_images], asked, start, tick) if asked.curves else None
+        )
         start = curved.vectors if curved is not None else None
         kept, log = one_cycle(student, dense, kept, schedule(sparsity, cycle, cycles), x, y, asked, curved, tick)
         logs.append(log)

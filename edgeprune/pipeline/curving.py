@@ -90,11 +90,11 @@ def _eigenpairs(work: Work, before: Stage, check: bool) -> Stage:
             check_reachable(ground, recipe, work.target)
         weights = [*ground.weights]
         live = torch.ones(sum(traced.module.get_parameter(name).numel() for name in weights), dtype=torch.bool)
-        x, y = sample(work.data.train, work.data.preprocessing, asked.images, recipe.seed)
+        x, y = sample(work.data.train, work.data.preprocessing, asked.curved_images, recipe.seed)
         save_low_rank(low_rank(traced, weights, live, x, y, count, how, remainder, tick=work.tick), folder / EIGENPAIRS)
 
     probes = [recipe.curvature.matrix, recipe.curvature.precision]
-    settings = [remainder, count, asked.images, asked.batch_size, probes, recipe.seed, freezing(recipe)]
+    settings = [remainder, count, asked.curved_images, asked.batch_size, probes, recipe.seed, freezing(recipe)]
     return work.run.stage("curvature", settings, [before], make)
 
 

@@ -101,7 +101,7 @@ def _curvature(work: Work, at: _At, cycle: int, before: Stage | None) -> Stage |
         return None
 
     def make(folder: Path) -> None:
-        x, y = sample(work.data.train, work.data.preprocessing, recipe.camp_hive.images, recipe.seed)
+        x, y = sample(work.data.train, work.data.preprocessing, recipe.camp_hive.curved_images, recipe.seed)
         start = load_low_rank(before.path / EIGENPAIRS).vectors if before is not None else None
         traced = _network(work, at, at.now)
         found = curve(traced, _masks(work, at, traced).kept, x, y, asked, start, _named(work, cycle))

@@ -113,6 +113,8 @@ class Cycling(Strict):
     guard: float = Field(default=0.01, ge=0, lt=1)
     """Share of the weights that stay for their curvature, whatever their size."""
     images: int = Field(default=1024, ge=16)
+    """For merges; for the curvature, the first `curved_images` of them."""
+    curved_images: int = Field(default=512, ge=8)
     batch_size: int = Field(default=256, ge=8)
     memory_mb: float = Field(default=2000, gt=0)
     """Megabytes (1e6 bytes) that graphs, or activations, may hold."""
