@@ -21,6 +21,7 @@ from edgeprune.measure.probe import probe
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
+from edgeprune.model.layer_shapes import layer_shapes
 from edgeprune.pipeline import notes as notes_on
 from edgeprune.pipeline import rebuilding
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
@@ -163,7 +164,8 @@ def bundle(
         cut = [*notes_on.refused(stages.cut), *notes_on.reached(work, budget), *notes_on.searched(stages.final, found)]
     else:
         cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
-    notes = [*notes_on.skipped(work), *cut, *rebuilding.note(stages.cut), *figures["notes"]]
+    met = notes_on.latency_met(budget, figures["rows"]["final"]["latency_ms_p50"])
+    notes = [*notes_on.skipped(work), *cut, *rebuilding.note(stages.cut), *figures["notes"], *met]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -204,6 +206,9 @@ def bundle(
         pattern=result.pattern,
         dense_layers=result.dense_layers,
         recipe=recipe.model_dump(mode="json", by_alias=True),
+        layers=layer_shapes(network(stages.pruned), network(stages.dense)),
+        predicted_latency_ms=budget["latency_ms"].reached if "latency_ms" in budget else None,
+        predicted_from=budget["latency_ms"].source if "latency_ms" in budget else None,
     )
     write_bundle(work.run.path / BUNDLE, onnx.load(exported.path / "final.onnx"), details, x.numpy())
     text = result.model_dump_json(by_alias=True, indent=2) + "\n"
