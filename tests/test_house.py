@@ -39,7 +39,14 @@ HOST = {
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
-MAY_USE = {"torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model", "pictures", "measure"}, "sklearn": {"model"}, "typer": {"cli"}}
+MAY_USE = {
+    "torch": HOST,
+    "onnx": HOST,
+    "safetensors": HOST,
+    "PIL": {"model", "pictures", "measure"},
+    "sklearn": {"model"},
+    "typer": {"cli"},
+}
 MOST_LINES = 300
 
 

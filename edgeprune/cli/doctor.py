@@ -49,9 +49,9 @@ def lines(found: Abilities) -> list[str]:
     }
     text = [f"{name:<12} {value}" for name, value in facts.items()]
     text += [f"{'mind':<12} {warning}" for warning in found.warnings] + ["", "commands"]
-    for command, ability in found.commands.items():
+    for command, ability in (found.commands | found.options).items():
         state = "works" if ability.works else f"needs {', '.join(ability.missing)}: {ability.install}"
-        text.append(f"  {command:<10} {state}")
+        text.append(f"  {command:<18} {state}")
     return text
 
 

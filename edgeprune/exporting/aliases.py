@@ -23,7 +23,7 @@ FUSED = {
 
 
 def with_aliases(shapes: Sequence[LayerShape], model: onnx.ModelProto) -> tuple[LayerShape, ...]:
-    """The shapes with the names of the nodes that follow each layer, one behind the other.
+    """The shapes with the names of the tensor that each layer writes, and of the nodes that follow it in turn.
 
     A sum follows two layers; the runtime fuses it with one of them, and the other keeps its own name.
     """
@@ -41,7 +41,7 @@ def with_aliases(shapes: Sequence[LayerShape], model: onnx.ModelProto) -> tuple[
 
 
 def _behind(node: onnx.NodeProto, readers: dict[str, list[onnx.NodeProto]]) -> list[str]:
-    found: list[str] = []
+    found = [node.output[0]]
     while True:
         following = readers.get(node.output[0], [])
         if len(following) != 1 or following[0].op_type not in FUSED:

@@ -38,7 +38,7 @@ EXTRAS: dict[str, str | None] = {
     "doctor": None,
 }
 """The extra of pyproject.toml that each command needs on top of the base."""
-OPTIONS = {"profile --data": "pillow", "profile on an NVIDIA GPU: power, GPU memory": "nvidia-ml-py"}
+OPTIONS = {"profile --data": "pillow", "profile: GPU power": "nvidia-ml-py"}
 """What needs a package more."""
 
 
@@ -89,6 +89,8 @@ class Abilities(Strict):
     """Whose sum is the total."""
     warnings: list[str]
     commands: dict[str, Ability]
+    options: dict[str, Ability]
+    """What a command can do besides, with a package more."""
 
 
 def abilities(root: Path = Path("/")) -> Abilities:
@@ -111,8 +113,8 @@ def abilities(root: Path = Path("/")) -> Abilities:
         power_sensor=about.name if about is not None else None,
         rails=list(about.total) if about is not None else [],
         warnings=warnings(host, targets[0]) if targets else [],
-        commands={command: ability(extra) for command, extra in EXTRAS.items()}
-        | {option: _option(package) for option, package in OPTIONS.items()},
+        commands={command: ability(extra) for command, extra in EXTRAS.items()},
+        options={option: _option(package) for option, package in OPTIONS.items()},
         **_state(host, root),
     )
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,16 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune import __version__
-from edgeprune.engine.cores import usable_cpus
-from edgeprune.engine.ort_layers import NodeTime
-from edgeprune.engine.runner import Runner, RuntimeName, choose_runtime, open_runner, runtime_mismatch
+from edgeprune.engine.runner import RuntimeName
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.accuracy import find_images, measure_accuracy
 from edgeprune.measure.clocks import Watch
-from edgeprune.measure.golden import check_golden, load_golden
+from edgeprune.measure.golden import check_golden
 from edgeprune.measure.latency import Calls, measure_latency, measure_streams
-from edgeprune.measure.layer_bench import Bench, measure_layers
-from edgeprune.measure.match import saturates, target_mismatch, warnings
+from edgeprune.measure.layer_rows import layer_costs, layer_rows
 from edgeprune.measure.memory import Loading, measure_memory
 from edgeprune.measure.paired import measure_paired
 from edgeprune.measure.power import Idle, find_sensor, power_of, unmeasured
@@ -29,24 +25,16 @@ from edgeprune.measure.probe import Host, probe
 from edgeprune.measure.sensors.meter import read_meter
 from edgeprune.measure.sensors.sampling import Sampler
 from edgeprune.measure.software import versions
+from edgeprune.measure.subject import Subject, machine_of, open_subject
 from edgeprune.progress import Tick, silent
-from edgeprune.spec.bundle import MODEL, Bundle, open_bundle
-from edgeprune.spec.layer_costs import LayerCosts
-from edgeprune.spec.machine import Conditions, Machine
+from edgeprune.spec.bundle import MODEL
+from edgeprune.spec.machine import Conditions
 from edgeprune.spec.power import Power
-from edgeprune.spec.profile import LayerTime, Memory, Profile, Ratio
-from edgeprune.spec.target import ALIASES, known_targets, load_target
+from edgeprune.spec.profile import Memory, Profile, Ratio
 
 SECONDS = 10.0
-LAYER_CALLS = 50
-"""The runtime's profiler writes every node of every call: enough for a least, small enough for its file."""
 IDLE_S = 30.0
 """Of the baseline at the most; no longer than the calls are timed."""
-MULTIPLE = 8
-SATURATES = (
-    "without VNNI the fast kernels saturate on 8-bit weights, so the bundle ran in the exact, slower mode; "
-    "export for cpu-x86-avx2"
-)
 
 
 @dataclass(frozen=True)
@@ -66,24 +54,6 @@ class Wishes:
     """A table of layer shapes, for budgets in milliseconds."""
     root: Path = field(default=Path("/"))
     """Where /proc and /sys are."""
-
-
-@dataclass(frozen=True)
-class Subject:
-    """A bundle, loaded on this machine."""
-
-    bundle: Bundle
-    runner: Runner
-    runtime: RuntimeName
-    exact: bool
-    threads: int | None
-
-    def input(self, batch: int) -> NDArray[np.float32]:
-        """Golden inputs, repeated to a batch."""
-        return np.resize(load_golden(self.bundle).input, (batch, *self.bundle.manifest.input.shape))
-
-    def again(self) -> Runner:
-        return open_runner(self.bundle, self.threads, exact=self.exact, runtime=self.runtime)
 
 
 def profile_bundle(
@@ -111,8 +81,8 @@ def profile_with_calls(
         raise EdgepruneError("seconds, threads, batch and streams must be positive.")
     tick("checking the bundle", 0, 1)
     host = probe(wishes.root)
-    subject = _open(Path(path), host, threads, wishes.runtime)
-    other = _open(wishes.against, host, threads, wishes.runtime) if wishes.against is not None else None
+    subject = open_subject(Path(path), host, threads, wishes.runtime)
+    other = open_subject(wishes.against, host, threads, wishes.runtime) if wishes.against is not None else None
     manifest, runner = subject.bundle.manifest, subject.runner
     images = find_images(wishes.data, subject.bundle) if wishes.data is not None else None
     golden = check_golden(subject.bundle, runner)
@@ -132,7 +102,7 @@ def profile_with_calls(
         precision=manifest.precision,
         runtime=runner.runtime,
         versions=versions(wishes.root),
-        machine=_machine(host, subject, conditions),
+        machine=machine_of(host, subject, conditions),
         golden=golden,
         latency_ms=latency,
         memory=_memory(subject, host, batch, tick),
@@ -143,23 +113,15 @@ def profile_with_calls(
         accuracy=manifest.accuracy,
         accuracy_se=manifest.accuracy_se,
         recipe=manifest.recipe,
-        layers=_layers(subject, batch, latency.p50, tick),
+        layers=layer_rows(subject, batch, latency.p50, tick),
         loads=tuple(loads),
         ratio=_ratio(subject, other, batch, seconds, tick) if other is not None else None,
         measured_accuracy=measure_accuracy(subject.bundle, runner, images, tick) if images is not None else None,
         predicted_ms=manifest.predicted_latency_ms,
         predicted_from=manifest.predicted_from,
-        layer_costs=_layer_costs(subject, host, tick) if wishes.layers else None,
+        layer_costs=layer_costs(subject, host, tick) if wishes.layers else None,
     )
     return profile, calls
-
-
-def _open(path: Path, host: Host, threads: int | None, asked: RuntimeName | None) -> Subject:
-    bundle = open_bundle(path)
-    runtime = choose_runtime(bundle, asked)
-    exact = saturates(host, bundle.manifest)
-    runner = open_runner(bundle, threads, exact=exact, runtime=runtime)
-    return Subject(bundle, runner, runtime, exact, threads)
 
 
 def _timed(
@@ -224,85 +186,3 @@ def _memory(subject: Subject, host: Host, batch: int, tick: Tick) -> Memory:
     memory = measure_memory(subject.bundle.model, shape, subject.runner.threads, loading)
     tick("measuring memory", 1, 1)
     return memory
-
-
-def _layers(subject: Subject, batch: int, p50: float, tick: Tick) -> tuple[LayerTime, ...] | None:
-    """The median call, shared out as the profiler's times are: the profiler itself slows every node."""
-    tick("timing layers", 0, 1)
-    times = subject.runner.layer_times(subject.input(batch), LAYER_CALLS)
-    tick("timing layers", 1, 1)
-    if times is None:
-        return None
-    total = max(sum(row.ms for row in times), 1e-9)
-    shared = [NodeTime(row.name, p50 / batch * row.ms / total, row.op, row.int8) for row in times]
-    return tuple(_named(shared, subject.bundle))
-
-
-def _named(times: Sequence[NodeTime], bundle: Bundle) -> list[LayerTime]:
-    """The rows under the layers' names, with their shapes; one that fused what follows may go by that's name."""
-    shapes = {shape.name: shape for shape in bundle.manifest.layers}
-    rows = {row.name: row for row in times}
-    owner = {name: name for name in shapes if name in rows}
-    for name, shape in shapes.items():
-        alias = next((alias for alias in shape.aliases if alias in rows and alias not in owner.values()), None)
-        if name not in owner and alias is not None:
-            owner[name] = alias
-    layer = {row: name for name, row in owner.items()}
-    return [
-        LayerTime(
-            name=layer.get(row.name, row.name),
-            ms=row.ms,
-            op=row.op or None,
-            int8=row.int8,
-            shape=shapes.get(layer.get(row.name, "")),
-        )
-        for row in times
-    ]
-
-
-def _layer_costs(subject: Subject, host: Host, tick: Tick) -> LayerCosts:
-    manifest = subject.bundle.manifest
-    known = ALIASES.get(manifest.target, manifest.target) in known_targets()
-    bench = Bench(
-        target=manifest.target,
-        precision=manifest.precision,
-        dialect=manifest.lowering,  # type: ignore[arg-type] # one of the three
-        runtime=subject.runtime,
-        threads=subject.threads,
-        exact=subject.exact,
-        multiple=load_target(manifest.target).channel_multiple.value if known else MULTIPLE,
-    )
-    return measure_layers(manifest.layers, bench, host, tick)
-
-
-def _machine(host: Host, subject: Subject, conditions: Conditions | None) -> Machine:
-    manifest, runner = subject.bundle.manifest, subject.runner
-    reasons = [target_mismatch(host, manifest.target), runtime_mismatch(manifest, subject.runtime)]
-    if subject.exact:
-        reasons.append(SATURATES)
-    apart = "; ".join(reason for reason in reasons if reason)
-    board, clocks = host.board, host.clocks
-    return Machine(
-        device=host.device,
-        processor=host.processor,
-        cores=host.cores,
-        threads=runner.threads,
-        memory_bytes=host.memory_bytes,
-        cpu_flags=list(host.flags),
-        governor=host.governor,
-        matches_target=not apart,
-        mismatch=apart or None,
-        warnings=tuple(warnings(host, manifest.target)),
-        gpus=host.gpus,
-        compute_capability=board.compute_capability if board is not None else None,
-        module=board.module if board is not None else None,
-        soc=board.soc if board is not None else None,
-        l4t=board.l4t if board is not None else None,
-        jetpack=board.jetpack if board is not None else None,
-        power_mode=board.power_mode if board is not None else None,
-        clocks_locked=clocks.locked if clocks is not None else None,
-        gpu_governor=clocks.gpu_governor if clocks is not None else None,
-        affinity=tuple(usable_cpus()),
-        runtime_settings=runner.settings,
-        conditions=conditions,
-    )

@@ -63,6 +63,10 @@ class Roofline:
     def separable(self) -> bool:
         return False
 
+    @property
+    def stepped(self) -> bool:
+        return False
+
 
 def _each(products: Products, kept: Counts, fewer: Counts) -> Floats:
     """By how much each row shrinks if one group alone keeps `fewer` units less, `[rows, groups]`."""

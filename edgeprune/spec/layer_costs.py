@@ -58,7 +58,7 @@ class LayerShape(Strict):
     whole_inputs: int = Field(ge=1)
     whole_outputs: int = Field(ge=1)
     aliases: tuple[str, ...] = ()
-    """The nodes behind it that a runtime may fuse it with, and call the whole by."""
+    """What a runtime may call it by: its output, or a node behind it that it was fused with."""
 
 
 class Grid(Strict):
