@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -58,18 +59,24 @@ def _cuda(model: Path, threads: int | None, exact: bool) -> Runner:
     return open_model(model, threads, provider=CUDA)
 
 
-RUNTIMES: dict[RuntimeName, Open] = {"cuda": _cuda, "cpu": _cpu}
-"""What can load an ONNX file, the fastest first. TensorRT's runner is one more line here."""
-HERE: dict[RuntimeName, Callable[[], bool]] = {
-    "cuda": lambda: CUDA in providers(),
-    "cpu": lambda: True,
+@dataclass(frozen=True)
+class Runtime:
+    """What can load an ONNX file. `here`: whether this machine offers it."""
+
+    open: Open
+    here: Callable[[], bool]
+
+
+RUNTIMES: dict[RuntimeName, Runtime] = {
+    "cuda": Runtime(_cuda, lambda: CUDA in providers()),
+    "cpu": Runtime(_cpu, lambda: True),
 }
-"""Whether this machine offers it."""
+"""The fastest first. TensorRT's is one more line here."""
 
 
 def offered() -> list[RuntimeName]:
     """The runtimes of this machine, the fastest first."""
-    return [name for name in RUNTIMES if HERE[name]()]
+    return [name for name, runtime in RUNTIMES.items() if runtime.here()]
 
 
 def choose_runtime(bundle: Bundle, asked: RuntimeName | None = None) -> RuntimeName:
@@ -132,7 +139,7 @@ def open_runner(
     quantizers computed in float, which shows whether the ONNX file is right and nothing about the device's speed.
     """
     if runtime is not None:
-        return RUNTIMES[runtime](bundle.model, threads, exact)
+        return RUNTIMES[runtime].open(bundle.model, threads, exact)
     if bundle.manifest.runtime == "tensorrt":
         return open_model(bundle.model, threads, exact=True, simulate=True)
     return open_model(bundle.model, threads, exact=exact)

@@ -126,7 +126,7 @@ def _time(cell: tuple[Family, int, int], bench: Bench, path: Path) -> tuple[floa
     """Least milliseconds of one layer, and what ran it."""
     content, shape = single_layer(*cell, bench.dialect)
     path.write_bytes(content)
-    runner = RUNTIMES[bench.runtime](path, bench.threads, bench.exact)
+    runner = RUNTIMES[bench.runtime].open(path, bench.threads, bench.exact)
     x: NDArray[np.float32] = np.random.default_rng(0).random((1, *shape), dtype=np.float32)
     times = runner.layer_times(x, CALLS)
     mine = [row.ms for row in times or () if NAME in re.split(r"\W+", row.name)]

@@ -35,7 +35,7 @@ def main() -> None:
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # the peak starts anew here, below that of the imports
     before = peak_bytes()
-    runner = RUNTIMES[request["runtime"]](Path(request["model"]), request["threads"], request["exact"])
+    runner = RUNTIMES[request["runtime"]].open(Path(request["model"]), request["threads"], request["exact"])
     x = np.zeros(request["shape"], dtype=np.float32)
     seen = []
     for _ in range(RUNS):

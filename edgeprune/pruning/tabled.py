@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from edgeprune.model.count import layers
@@ -10,7 +12,7 @@ from edgeprune.model.traced import Traced
 from edgeprune.pruning.cost import lengths
 from edgeprune.pruning.layer_table import Surface, Tabled, surface
 from edgeprune.pruning.plan import Prunable
-from edgeprune.pruning.quantity import Floats
+from edgeprune.pruning.quantity import Affine, Floats
 from edgeprune.spec.layer_costs import Family, LayerCosts
 from edgeprune.spec.profile import LayerTime, Profile
 from edgeprune.spec.speeds import Measured
@@ -27,7 +29,11 @@ def tabled(traced: Traced, ground: Prunable, known: Measured) -> tuple[Tabled, s
     """Milliseconds by the newest table that has the network's layers, and in words where from; None without one."""
     shapes = ground.found.shapes
     named = named_layers(traced, shapes)
-    macs = np.array([layer.macs for layer in layers(traced, shapes)], dtype=np.float64)
+    every = layers(traced, shapes)
+    macs = np.array([layer.macs for layer in every], dtype=np.float64)
+    inputs, outputs = (lengths(traced, ground.groups, [layer.weight for layer in every], axis) for axis in (1, 0))
+    if not _by_widths(ground, inputs, outputs, macs):
+        return None
     for table in known.tables:
         found = {grid.family: surface(grid, table.multiple) for grid in table.grids}
         surfaces = tuple(found.get(family) if family is not None else None for _, family, _ in named)
@@ -35,19 +41,31 @@ def tabled(traced: Traced, ground: Prunable, known: Measured) -> tuple[Tabled, s
         if macs[covered].sum() < LEAST_COVERED * macs.sum():
             continue
         profile = next((p for p in known.profiles if _is_of(p, named)), None)
-        made = _quantity(traced, ground, named, (surfaces, macs), profile)
+        made = _quantity(ground, named, Known(surfaces, macs, inputs, outputs), profile)
         return made, _words(table, profile, int(covered.sum()), len(named))
     return None
 
 
-def _quantity(
-    traced: Traced,
-    ground: Prunable,
-    named: Named,
-    known: tuple[tuple[Surface | None, ...], Floats],
-    profile: Profile | None,
-) -> Tabled:
-    surfaces, macs = known
+def _by_widths(ground: Prunable, inputs: Affine, outputs: Affine, macs: Floats) -> bool:
+    """Whether multiply-adds go with the layers' widths alone; where a cut takes tokens, their number changes too."""
+    units = ground.cost.units
+    half = np.maximum(units // 2, 1)
+    share = inputs.at(half) * outputs.at(half) / np.maximum(inputs.at(units) * outputs.at(units), 1.0)
+    return bool(np.allclose(ground.cost.uses.sizes(half), share * macs, rtol=1e-6))
+
+
+@dataclass(frozen=True)
+class Known:
+    """`[layers]` throughout: surfaces, multiply-adds of the whole network, and widths by the kept counts."""
+
+    surfaces: tuple[Surface | None, ...]
+    macs: Floats
+    inputs: Affine
+    outputs: Affine
+
+
+def _quantity(ground: Prunable, named: Named, known: Known, profile: Profile | None) -> Tabled:
+    surfaces, macs, inputs, outputs = known.surfaces, known.macs, known.inputs, known.outputs
     rows = {row.name: row for row in profile.layers or ()} if profile is not None else {}
     whole = np.array([widths for _, _, widths in named], dtype=np.float64)
     factor = _factors(named, surfaces, rows)
@@ -58,8 +76,6 @@ def _quantity(
             for table, pair in zip(surfaces, whole, strict=True)
         ]
     )
-    weights = [layer.weight for layer in layers(traced, ground.found.shapes)]
-    inputs, outputs = (lengths(traced, ground.groups, weights, axis) for axis in (1, 0))
     pairs = np.maximum(inputs.at(ground.cost.units) * outputs.at(ground.cost.units), 1.0)
     slopes = (inputs.slope != 0) | (outputs.slope != 0)
     between, constant = _rest(profile, rows, named)
