@@ -13,10 +13,17 @@ if TYPE_CHECKING:
 
 _HOW, _WHAT = "How to measure", "What to measure beside"
 QUICK, REPORT, MLPERF = 10.0, 60.0, 600.0
+PRECISIONS = ("int8", "fp32")
 
 
 def profile(
-    bundle: Annotated[Path, typer.Argument(help="A bundle folder, as RUN/bundle.", show_default=False)],
+    bundle: Annotated[
+        Path | None,
+        typer.Argument(
+            help="A bundle folder, as RUN/bundle; none with --layers alone: the layers that networks have in common.",
+            show_default=False,
+        ),
+    ] = None,
     seconds: Annotated[
         float | None,
         typer.Option(
@@ -88,6 +95,9 @@ def profile(
             show_default=False,
         ),
     ] = None,
+    precision: Annotated[
+        str, typer.Option(help="Of --layers without a bundle: int8 or fp32.", rich_help_panel=_WHAT)
+    ] = "int8",
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
     output: Annotated[
         Path | None,
@@ -104,6 +114,9 @@ def profile(
     from edgeprune.measure.profile import Wishes, profile_with_calls
     from edgeprune.measure.written import write_profile
 
+    if bundle is None:
+        _common_layers(layers, precision, threads, json, output)
+        return
     sizes = batch or [1]
     wishes = Wishes(
         runtime=_runtime(runtime),
@@ -120,6 +133,24 @@ def profile(
     # Written last: a folder that cannot be written to should not cost the user the measurement.
     written = write_profile(measured, output or bundle.resolve().parent / "profiles", calls)
     typer.echo(f"written to {written}", err=True)
+
+
+def _common_layers(asked: bool, precision: str, threads: int | None, json: bool, output: Path | None) -> None:
+    """Measure the table that needs no bundle."""
+    from edgeprune.cli.bar import bar
+    from edgeprune.errors import EdgepruneError
+    from edgeprune.measure.common_layers import measure_common
+    from edgeprune.measure.written import write_layer_costs
+    from edgeprune.report.layer_costs import off_multiple_line
+
+    if not asked:
+        raise EdgepruneError("Give a bundle folder, as RUN/bundle; or --layers alone, for a table of common layers.")
+    if precision not in PRECISIONS:
+        raise EdgepruneError(f"unknown --precision {precision!r}. Known: {', '.join(PRECISIONS)}.")
+    with bar() as tick:
+        costs = measure_common(precision, threads, tick)
+    typer.echo(costs.model_dump_json(by_alias=True) if json else off_multiple_line(costs))
+    typer.echo(f"written to {write_layer_costs(costs, output or Path('profiles'))}", err=True)
 
 
 def _seconds(seconds: float | None, report: bool, mlperf: bool) -> float:

@@ -12,7 +12,9 @@ import numpy as np
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.latency import Calls
+from edgeprune.spec.layer_costs import LayerCosts
 from edgeprune.spec.profile import Profile
+from edgeprune.spec.speeds import TABLES
 
 HISTORY = "history"
 
@@ -37,6 +39,17 @@ def write_profile(profile: Profile, folder: Path, calls: Calls | None = None) ->
                 content, start_s=calls.starts - calls.begin, ms=(1000 * calls.durations).astype(np.float32)
             )
             _replace(path.with_suffix(".times.npz"), content.getvalue())
+    except OSError as error:
+        raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Name a folder with -o.") from None
+    return path
+
+
+def write_layer_costs(costs: LayerCosts, folder: Path) -> Path:
+    """Write `TARGET/layers/PRECISION-THREADS.json` into a folder, by atomic rename, and return its path."""
+    path = folder / costs.target / TABLES / f"{costs.precision}-{costs.threads}.json"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _replace(path, (costs.model_dump_json(by_alias=True) + "\n").encode())
     except OSError as error:
         raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Name a folder with -o.") from None
     return path
