@@ -95,7 +95,7 @@ def measure_layers(shapes: Sequence[LayerShape], bench: Bench, host: Host, tick:
     """
     axes = axes_of(shapes, bench.multiple)
     if not axes:
-        raise EdgepruneError("the bundle describes no layers. Export it again, or leave --layers out.")
+        raise EdgepruneError("there are no layers to time. Leave --layers out.")
     cells = [(each.family, *pair) for each in axes for pair in each.pairs()]
     least: dict[tuple[Family, int, int], float] = {}
     words = ""

@@ -84,6 +84,10 @@ def profile_with_calls(
     subject = open_subject(Path(path), host, threads, wishes.runtime)
     other = open_subject(wishes.against, host, threads, wishes.runtime) if wishes.against is not None else None
     manifest, runner = subject.bundle.manifest, subject.runner
+    if wishes.layers and not manifest.layers:
+        raise EdgepruneError(
+            f"{path}: describes no layers, so there is no table. Export it again, or leave --layers out."
+        )
     images = find_images(wishes.data, subject.bundle) if wishes.data is not None else None
     golden = check_golden(subject.bundle, runner)
     if other is not None:
