@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from edgeprune.engine.runner import RuntimeName, offered
 from edgeprune.errors import EdgepruneError
-from edgeprune.measure.layer_bench import Bench, measure_layers
+from edgeprune.measure.layer_bench import BLOCKS, Bench, measure_layers
 from edgeprune.measure.match import device_targets
 from edgeprune.measure.probe import probe
 from edgeprune.progress import Tick, silent
@@ -47,7 +47,7 @@ def measure_common(precision: str, threads: int | None, tick: Tick = silent) -> 
         runtime=_runtime(target),
         threads=threads,
         exact=False,
-        multiple=target.channel_multiple.value,
+        multiple=BLOCKS * target.channel_multiple.value,
     )
     return measure_layers(common_shapes(), bench, host, tick)
 

@@ -30,6 +30,8 @@ OUTPUTS = (1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
 INPUTS = (1 / 8, 1 / 4, 1 / 2, 3 / 4)
 OFF = 5 / 8
 """Where on each axis a width stands that is no multiple."""
+BLOCKS = 2
+"""A table's multiple over the target's: kernels often work in blocks twice as wide as what widths are cut to."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,7 @@ class Bench:
     threads: int | None
     exact: bool
     multiple: int
+    """Of widths; the table tells what half of one on top costs."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,11 @@ def axes_of(shapes: Sequence[LayerShape], multiple: int) -> list[Axes]:
 
 
 def widths(whole: set[int], shares: Sequence[float], multiple: int) -> tuple[int, ...]:
-    """Shares of the widest in multiples, one width that is none, and every whole width."""
+    """Shares of the widest in multiples, half a multiple, one width between multiples, and every whole width."""
     most = max(whole)
     on = {multiple * round(share * most / multiple) for share in shares}
-    off = multiple * round(OFF * most / multiple) - multiple // 2
-    return tuple(sorted(width for width in {*on, *whole, off} if 1 <= width <= most))
+    between = multiple * round(OFF * most / multiple) - multiple // 2
+    return tuple(sorted(width for width in {*on, *whole, multiple // 2, between} if 1 <= width <= most))
 
 
 def measure_layers(shapes: Sequence[LayerShape], bench: Bench, host: Host, tick: Tick = silent) -> LayerCosts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from edgeprune.engine.ort_layers import NodeTime
-from edgeprune.measure.layer_bench import Bench, measure_layers
+from edgeprune.measure.layer_bench import BLOCKS, Bench, measure_layers
 from edgeprune.measure.probe import Host
 from edgeprune.measure.subject import Subject
 from edgeprune.progress import Tick
@@ -65,6 +65,6 @@ def layer_costs(subject: Subject, host: Host, tick: Tick) -> LayerCosts:
         runtime=subject.runtime,
         threads=subject.threads,
         exact=subject.exact,
-        multiple=load_target(manifest.target).channel_multiple.value if known else MULTIPLE,
+        multiple=BLOCKS * (load_target(manifest.target).channel_multiple.value if known else MULTIPLE),
     )
     return measure_layers(manifest.layers, bench, host, tick)

@@ -30,6 +30,7 @@ from edgeprune.pipeline.masking import notes as mask_notes
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
 from edgeprune.spec.result import Result, Search, Spectrum, Stats
+from edgeprune.spec.speeds import measured
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -123,12 +124,20 @@ def _latencies(work: Work, folder: Path) -> tuple[list[float | None], list[str]]
     different = mismatch(host, work.target)
     if different:
         notes.append(f"latency is of this {host.processor} ({host_target(host)}), no {work.target.name}: {different}")
-    runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
+    runners = [open_onnx(folder / f"{name}.onnx", _threads(work)) for name in ("dense", "pruned", "final")]
     x, _ = sample(work.data.train, work.data.preprocessing, 1, work.recipe.seed)
-    measured = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
+    timed = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
     threads = "1 thread" if runners[0].threads == 1 else f"{runners[0].threads} threads"
     notes.append(f"latency: ONNX Runtime, batch 1, {threads}, the three networks timed in turn")
-    return [latency.p50 for latency in measured], notes
+    return [latency.p50 for latency in timed], notes
+
+
+def _threads(work: Work) -> int | None:
+    """Those that milliseconds were counted with, so that what was predicted can be compared; None: one per core."""
+    recipe = work.recipe
+    if recipe.budget.latency_ms is None:
+        return None
+    return measured(work.target, recipe.precision, recipe.latency_profile).threads
 
 
 def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) -> tuple[list[float | None], list[str]]:

@@ -45,7 +45,10 @@ class Axis:
 
 @dataclass(frozen=True)
 class Surface:
-    """A family's milliseconds over its widths, never less for a wider layer. `ms`: `[inputs, outputs]`."""
+    """A family's milliseconds over its widths. `ms`: `[inputs, outputs]`.
+
+    A narrower layer may take longer, as 8 channels do on registers of 16; a budget has to see that.
+    """
 
     inputs: Axis
     outputs: Axis
@@ -66,12 +69,11 @@ def surface(grid: Grid, multiple: int) -> Surface:
     """The surface over the grid's multiples; the widths between them say what those cost."""
     ms = np.array(grid.ms)
     rows, columns = (_on(np.array(axis), multiple) for axis in (grid.inputs, grid.outputs))
-    on = monotone(ms[np.ix_(rows, columns)])
     inputs, outputs = np.array(grid.inputs, np.float64), np.array(grid.outputs, np.float64)
     return Surface(
         Axis(inputs[rows], multiple, _penalty(inputs, ms[:, columns].T, rows, multiple)),
         Axis(outputs[columns], multiple, _penalty(outputs, ms[rows], columns, multiple)),
-        on,
+        ms[np.ix_(rows, columns)],
     )
 
 
@@ -92,16 +94,6 @@ def _penalty(axis: Floats, ms: Floats, on: Counts, multiple: int) -> float:
             next_up = np.array([np.interp(up, axis[on], row[on]) for row in ms])
             ratios.append(float(np.median(ms[:, i] / next_up)))
     return float(np.clip(np.median(ratios), LEAST, MOST)) if ratios else 1.0
-
-
-def monotone(ms: Floats) -> Floats:
-    """The largest table below in which no wider layer is faster.
-
-    What is lowered is where a narrower layer takes longer than a wider one, as 8 channels do on registers of 16: a
-    budget should see that nothing is gained by them, and has no reason to choose them then.
-    """
-    found: Floats = np.minimum.accumulate(np.minimum.accumulate(ms[::-1, ::-1], axis=0), axis=1)[::-1, ::-1]
-    return found
 
 
 @dataclass(frozen=True)

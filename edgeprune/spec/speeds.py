@@ -30,6 +30,13 @@ class Measured:
     profiles: tuple[Profile, ...]
     tables: tuple[LayerCosts, ...]
 
+    @property
+    def threads(self) -> int | None:
+        """Those of the newest."""
+        if self.tables:
+            return self.tables[0].threads
+        return self.profiles[0].machine.threads if self.profiles else None
+
     def __bool__(self) -> bool:
         return bool(self.profiles or self.tables)
 

@@ -25,9 +25,9 @@ def shape(name: str, family: Family, inputs: int, outputs: int) -> LayerShape:
 
 def test_widths_are_multiples_up_to_the_whole_and_one_between():
     found = widths({64}, (1 / 8, 1 / 2), 8)
-    assert found == (8, 32, 36, 64)
+    assert found == (4, 8, 32, 36, 64)
     assert widths({10}, (1 / 8, 1 / 2), 8) == (4, 8, 10)
-    assert widths({24, 64}, (1 / 2,), 8) == (24, 32, 36, 64)
+    assert widths({24, 64}, (1 / 2,), 8) == (4, 24, 32, 36, 64)
 
 
 def test_a_grid_for_each_kind_of_layer():

@@ -17,10 +17,10 @@ from edgeprune.model.traced import Traced, trace
 from edgeprune.pruning.budget import choose
 from edgeprune.pruning.deployment import Deployment, deployed
 from edgeprune.pruning.greedy import Bound, holds, solve
-from edgeprune.pruning.layer_table import Tabled, monotone, surface
+from edgeprune.pruning.layer_table import Tabled, surface
 from edgeprune.pruning.levels import Limits, table
 from edgeprune.pruning.plan import Prunable, prunable
-from edgeprune.pruning.quantity import value
+from edgeprune.pruning.quantity import Affine, value
 from edgeprune.pruning.score import Scores
 from edgeprune.spec.layer_costs import Family, Grid, LayerCosts
 from edgeprune.spec.recipe import Budget
@@ -183,33 +183,38 @@ def test_a_width_between_multiples_costs_what_was_measured_of_such() -> None:
     np.testing.assert_allclose(at, [1.0, 2.2, 2.0, 3.3, 3.0])
 
 
-def test_a_narrower_layer_never_takes_longer_than_a_wider_one() -> None:
-    measured = np.array([[0.062, 0.032, 0.036], [0.066, 0.041, 0.050]])
-    np.testing.assert_allclose(monotone(measured), [[0.032, 0.032, 0.036], [0.041, 0.041, 0.050]])
-
-
-def test_the_solver_steps_over_flats_of_stairs() -> None:
-    """Time falls every second step only: a solver that looks one step ahead would never take the first."""
-    stairs = grid(CONV, (8,), (8, 16, 24, 32, 40, 48, 56, 64), lambda _i, o: math.ceil(o / 16))
-    surfaces = (surface(stairs, 8),) * 2
-    from edgeprune.pruning.quantity import Affine
-
-    groups = 2
-    latency = Tabled(
-        surfaces=surfaces,
-        inputs=Affine(np.full(2, 8.0), np.zeros((2, groups))),
-        outputs=Affine(np.zeros(2), np.eye(groups)),
+def two_layers(formula) -> Tabled:
+    """Two layers of one group each, and milliseconds by their outputs."""
+    widths = (8, 16, 24, 32, 40, 48, 56, 64)
+    return Tabled(
+        surfaces=(surface(grid(CONV, (8,), widths, lambda _i, o: formula(o)), 8),) * 2,
+        inputs=Affine(np.full(2, 8.0), np.zeros((2, 2))),
+        outputs=Affine(np.zeros(2), np.eye(2)),
         factor=np.ones(2),
         macs=np.zeros(2),
         ms_per_mac=0.0,
         elements=np.zeros(2),
         touched=(np.array([0]), np.array([1])),
     )
-    ladders = [np.arange(64, 0, -8)] * 2
-    lost = [np.arange(65.0) ** 2] * 2
-    levels = table(ladders, lost)
-    bound = Bound(latency, 4.0)
-    found = solve(levels, [bound])
-    assert holds([bound], levels.counts(found))
+
+
+def solved(latency: Tabled, limit: float, worth: tuple[float, float] = (1.0, 1.0)) -> list[int]:
+    """The widths that are left under a limit, where more is lost the more is gone."""
+    levels = table([np.arange(64, 0, -8)] * 2, [each * np.arange(65.0) ** 2 for each in worth])
+    bound = Bound(latency, limit)
+    found = levels.counts(solve(levels, [bound]))
+    assert holds([bound], found)
+    return [int(count) for count in found]
+
+
+def test_the_solver_steps_over_flats_of_stairs() -> None:
+    """Time falls every second step only: a solver that looks one step ahead would never take the first."""
     # Both lose alike, so half of both goes, and no width stands on a flat.
-    assert sorted(levels.counts(found).tolist()) == [32, 32]
+    assert solved(two_layers(lambda o: math.ceil(o / 16)), 4.0) == [32, 32]
+
+
+def test_the_solver_does_not_end_where_narrower_is_slower() -> None:
+    """8 channels take longer than 16: there is no reason to go there, even for a layer that is worth nothing."""
+    bump = two_layers(lambda o: 1.5 if o == 8 else o / 16)
+    assert solved(bump, 3.0, (1.0, 1e-6)) == [32, 16]
+    assert solved(bump, 2.0) == [16, 16]
