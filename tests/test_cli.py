@@ -339,7 +339,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(here: Here, case: str) -> No
         (("compress", "--macs"), r"'--macs' requires an argument"),
         (("compress", "--macos", "0.5"), r"--macos.*--macs"),
         (("compress", "a", "b"), r"unexpected extra argument.*b"),
-        (("profile",), r"Missing argument 'bundle'"),
+        (("profile",), r"Give a bundle folder"),
         (("shrink",), r"No such command 'shrink'"),
     ],
 )

@@ -12,10 +12,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "edgeprune"
 WORDS = {"errors", "progress", "spec", "__init__"}
-MODEL = WORDS | {"model"}
+MODEL = WORDS | {"pictures", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
+    "pictures": set(),
     "__init__": {"errors"},
     "__main__": {"cli"},
     "spec": {"errors", "spec"},
@@ -29,7 +30,7 @@ MAY_IMPORT = {
     "quantization": MODEL | {"quantization"},
     "exporting": MODEL | {"exporting"},
     "engine": WORDS | {"engine"},
-    "measure": WORDS | {"engine", "measure"},
+    "measure": WORDS | {"pictures", "engine", "measure"},
     "report": WORDS | {"report"},
 }
 HOST = {
@@ -38,7 +39,14 @@ HOST = {
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
-MAY_USE = {"torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"}}
+MAY_USE = {
+    "torch": HOST,
+    "onnx": HOST,
+    "safetensors": HOST,
+    "PIL": {"model", "pictures", "measure"},
+    "sklearn": {"model"},
+    "typer": {"cli"},
+}
 MOST_LINES = 300
 
 

@@ -21,6 +21,7 @@ from edgeprune.measure.probe import probe
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
+from edgeprune.model.layer_shapes import layer_shapes
 from edgeprune.pipeline import cycling, rebuilding
 from edgeprune.pipeline import notes as notes_on
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
@@ -29,6 +30,7 @@ from edgeprune.pipeline.masking import notes as mask_notes
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
 from edgeprune.spec.result import Result, Search, Spectrum, Stats
+from edgeprune.spec.speeds import measured
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -122,12 +124,20 @@ def _latencies(work: Work, folder: Path) -> tuple[list[float | None], list[str]]
     different = mismatch(host, work.target)
     if different:
         notes.append(f"latency is of this {host.processor} ({host_target(host)}), no {work.target.name}: {different}")
-    runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
+    runners = [open_onnx(folder / f"{name}.onnx", _threads(work)) for name in ("dense", "pruned", "final")]
     x, _ = sample(work.data.train, work.data.preprocessing, 1, work.recipe.seed)
-    measured = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
+    timed = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
     threads = "1 thread" if runners[0].threads == 1 else f"{runners[0].threads} threads"
     notes.append(f"latency: ONNX Runtime, batch 1, {threads}, the three networks timed in turn")
-    return [latency.p50 for latency in measured], notes
+    return [latency.p50 for latency in timed], notes
+
+
+def _threads(work: Work) -> int | None:
+    """Those that milliseconds were counted with, so that what was predicted can be compared; None: one per core."""
+    recipe = work.recipe
+    if recipe.budget.latency_ms is None:
+        return None
+    return measured(work.target, recipe.precision, recipe.latency_profile).threads
 
 
 def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) -> tuple[list[float | None], list[str]]:
@@ -163,7 +173,9 @@ def bundle(
         cut = [*notes_on.refused(stages.cut), *notes_on.reached(work, budget), *notes_on.searched(stages.final, found)]
     else:
         cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
-    notes = [*notes_on.skipped(work), *cut, *rebuilding.note(stages.cut), *cycling.note(stages.cut), *figures["notes"]]
+    met = notes_on.latency_met(budget, figures["rows"]["final"]["latency_ms_p50"])
+    made_up = [*rebuilding.note(stages.cut), *cycling.note(stages.cut)]
+    notes = [*notes_on.skipped(work), *cut, *made_up, *figures["notes"], *met]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -204,6 +216,9 @@ def bundle(
         pattern=result.pattern,
         dense_layers=result.dense_layers,
         recipe=recipe.model_dump(mode="json", by_alias=True),
+        layers=layer_shapes(network(stages.pruned), network(stages.dense)),
+        predicted_latency_ms=budget["latency_ms"].reached if "latency_ms" in budget else None,
+        predicted_from=budget["latency_ms"].source if "latency_ms" in budget else None,
     )
     write_bundle(work.run.path / BUNDLE, onnx.load(exported.path / "final.onnx"), details, x.numpy())
     text = result.model_dump_json(by_alias=True, indent=2) + "\n"

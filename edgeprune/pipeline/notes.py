@@ -53,6 +53,15 @@ def reached(work: Work, budget: dict[str, Reached]) -> list[str]:
     return notes
 
 
+def latency_met(budget: dict[str, Reached], measured_ms: float | None) -> list[str]:
+    """What a budget in milliseconds counted on, beside what was measured of the file that ships."""
+    found = budget.get("latency_ms")
+    if found is None or measured_ms is None:
+        return []
+    apart = 100 * (measured_ms / found.reached - 1)
+    return [f"--latency-ms: {found.reached:.3g} ms predicted, {measured_ms:.3g} ms measured here ({apart:+.0f} %)"]
+
+
 def searched(final: Stage, found: Search | None) -> list[str]:
     """The trials, and what became of the chosen one."""
     if found is None:
