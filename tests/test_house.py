@@ -40,13 +40,9 @@ HOST = {
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
 MAY_USE = {
-    "torch": HOST,
-    "onnx": HOST,
-    "safetensors": HOST,
-    "PIL": {"model", "pictures", "measure"},
-    "sklearn": {"model"},
-    "typer": {"cli"},
-}
+    "torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model", "pictures", "measure"}, "sklearn": {"model"},
+    "typer": {"cli"}, "tensorrt": {"engine"}, "pycuda": {"engine"}, "cuda": {"engine"}, "google": {"engine"},
+}  # fmt: skip
 MOST_LINES = 300
 
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import typer
 
 from edgeprune import __version__
-from edgeprune.cli import compress, curvature, doctor, export, inspect, profile, prune, quantize, report, targets
+from edgeprune.cli import build, compress, curvature, doctor, export, inspect, profile, prune, quantize, report, targets
 from edgeprune.errors import EdgepruneError
 
 app = typer.Typer(
@@ -26,6 +26,7 @@ for _name, _command in (
     ("prune", prune.prune),
     ("quantize", quantize.quantize),
     ("export", export.export),
+    ("build", build.build),
     ("curvature", curvature.curvature),
     ("inspect", inspect.inspect),
     ("profile", profile.profile),

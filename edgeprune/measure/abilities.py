@@ -30,6 +30,7 @@ EXTRAS: dict[str, str | None] = {
     "prune": "host",
     "quantize": "host",
     "export": "host",
+    "build": "tensorrt",
     "inspect": "host",
     "curvature": "host",
     "profile": "cpu",
