@@ -23,7 +23,7 @@ from edgeprune.pipeline.held import after_step
 from edgeprune.progress import Tell, Tick, untold
 from edgeprune.quantization.fake import observe
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import prepare
+from edgeprune.quantization.qat import Scheme, prepare
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate
@@ -129,13 +129,7 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
         return tuned
 
     def make(folder: Path) -> None:
-        ready = prepare(
-            work.load(tuned),
-            target.activations.value,
-            target.runtime,
-            target.weight_bits.value,
-            _images(work, recipe.calibration_images),
-        )
+        ready = prepare(work.load(tuned), Scheme.of(target), _images(work, recipe.calibration_images))
         # BatchNorm is folded: relative to the weights, the layers' gradients now differ a hundredfold.
         plan = replace(
             _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate),
