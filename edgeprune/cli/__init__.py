@@ -10,7 +10,7 @@ from typing import Any, cast
 import typer
 
 from edgeprune import __version__
-from edgeprune.cli import compress, curvature, doctor, export, inspect, profile, prune, quantize, report, targets
+from edgeprune.cli import compress, curvature, doctor, export, inspect, lint, profile, prune, quantize, report, targets
 from edgeprune.errors import EdgepruneError
 
 app = typer.Typer(
@@ -28,6 +28,7 @@ for _name, _command in (
     ("export", export.export),
     ("curvature", curvature.curvature),
     ("inspect", inspect.inspect),
+    ("lint", lint.lint),
     ("profile", profile.profile),
     ("report", report.report),
     ("targets", targets.targets),
