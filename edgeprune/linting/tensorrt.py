@@ -25,14 +25,13 @@ def why_float(wiring: Wiring, node: onnx.NodeProto) -> str:
             return f"{word} has no one constant scale"
         zero = zero_point_of(wiring, writer)
         if zero is not None and (zero.dtype != np.int8 or zero.any()):
-            return (
-                f"{word} has {zero.dtype} codes with zero point {zero.flat[0]}, and TensorRT refuses all but int8 and 0"
-            )
+            kind = str(zero.dtype)
+            return f"{word} has {kind} codes with zero point {zero.flat[0]}, and TensorRT refuses all but int8 and 0"
     return ""
 
 
 def mendable(node: onnx.NodeProto) -> bool:
-    return node.op_type != "Einsum"
+    return bool(node.op_type != "Einsum")
 
 
 def notes(wiring: Wiring) -> list[str]:
@@ -56,4 +55,5 @@ def notes(wiring: Wiring) -> list[str]:
 def _is_stored(wiring: Wiring, name: str) -> bool:
     while name in wiring.writer and wiring.writer[name].op_type in (Q, DQ, "Transpose"):
         name = wiring.writer[name].input[0]
-    return bool(name in wiring.stored)
+    found: bool = name in wiring.stored
+    return found

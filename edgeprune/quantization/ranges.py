@@ -76,18 +76,20 @@ def mse(seen: Histogram, codes: int) -> Span:
 
 def entropy(seen: Histogram, codes: int) -> Span:
     """Kullback-Leibler divergence of the clipped histogram from itself at the resolution of the codes."""
-    centres = seen.centres()
+    centres, counts = seen.centres(), seen.counts.clone()
+    if seen.lower == 0:  # the zeros of a ReLU are exact under every range, and would outweigh all else
+        counts[0] = counts[1]
 
     def divergence(span: Span) -> float:
         lower, upper = span
         inside = (centres >= lower) & (centres <= upper)
         if not bool(inside.any()):
             return float("inf")
-        kept = seen.counts[inside].clone()
-        kept[0] += seen.counts[centres < lower].sum()
-        kept[-1] += seen.counts[centres > upper].sum()
+        kept = counts[inside].clone()
+        kept[0] += counts[centres < lower].sum()
+        kept[-1] += counts[centres > upper].sum()
         # What is clipped counts to the outermost bins of the reference, and is lost in its rounded form.
-        own = seen.counts[inside]
+        own = counts[inside]
         code = ((centres[inside] - lower) / max(upper - lower, 1e-12) * codes).floor().clamp(0, codes - 1).long()
         there = (own > 0).double()
         total = torch.zeros(codes, dtype=torch.float64).index_add_(0, code, own)
