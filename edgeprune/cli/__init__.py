@@ -10,7 +10,20 @@ from typing import Any, cast
 import typer
 
 from edgeprune import __version__
-from edgeprune.cli import compress, curvature, doctor, export, inspect, lint, profile, prune, quantize, report, targets
+from edgeprune.cli import (
+    compress,
+    curvature,
+    diagnose,
+    doctor,
+    export,
+    inspect,
+    lint,
+    profile,
+    prune,
+    quantize,
+    report,
+    targets,
+)
 from edgeprune.errors import EdgepruneError
 
 app = typer.Typer(
@@ -26,6 +39,7 @@ for _name, _command in (
     ("prune", prune.prune),
     ("quantize", quantize.quantize),
     ("export", export.export),
+    ("diagnose", diagnose.diagnose),
     ("curvature", curvature.curvature),
     ("inspect", inspect.inspect),
     ("lint", lint.lint),

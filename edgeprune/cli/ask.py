@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 _SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
-_CURVATURE, _REBUILDING = "Curvature", "Rebuilding layers"
+_CURVATURE, _REBUILDING, _INT8 = "Curvature", "Rebuilding layers", "INT8"
 
 
 def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -136,7 +136,9 @@ Implant = Annotated[
 Exact = Annotated[bool, _option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
 Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
 Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
-QatEpochs = Annotated[int | None, _option("Training in INT8. [default: twice --epochs]", _TRAINING, "--qat-epochs")]
+QatEpochs = Annotated[
+    int | None, _option("Training in INT8; 0: none, ranges only. [default: twice --epochs]", _TRAINING, "--qat-epochs")
+]
 DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
 BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
 LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]
@@ -183,6 +185,36 @@ Lookahead = Annotated[
         metavar="K|end",
     ),
 ]
+Ranges = Annotated[
+    str | None,
+    _option(
+        "How ranges of activations are found. [default: ema where INT8 is trained, else mse]",
+        _INT8,
+        "--ranges",
+        metavar="ema|minmax|percentile|mse|entropy",
+    ),
+]
+Int8MaxDrop = Annotated[
+    float | None,
+    _option(
+        "Most that INT8 may lose against the pruned float network; the fewest layers stay in higher precision. "
+        "[default: no limit]",
+        _INT8,
+        "--int8-max-drop",
+        metavar="D",
+    ),
+]
+Int8Keep = Annotated[
+    list[str] | None,
+    _option("Pattern of layers left in higher precision; may be repeated.", _INT8, "--int8-keep", metavar="PATTERN"),
+]
+LearnedScales = Annotated[bool, _option("Train the scales too (LSQ).", _INT8, "--learned-scales")]
+Equalize = Annotated[bool, _option("Even the ranges of channels across layers first.", _INT8, "--equalize")]
+Adaround = Annotated[
+    int | None,
+    _option("Without training: steps per layer that choose each weight's rounding.", _INT8, "--adaround", metavar="N"),
+]
+Int8Anyway = Annotated[bool, _option("Ship INT8 also where it is measured no faster.", _INT8, "--int8-anyway")]
 Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
 Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
 RecipeFile = Annotated[
@@ -235,6 +267,13 @@ def _options(
     compensate: Compensate = None,
     mask: Mask = None,
     lookahead: Lookahead = None,
+    ranges: Ranges = None,
+    int8_max_drop: Int8MaxDrop = None,
+    int8_keep: Int8Keep = None,
+    learned_scales: LearnedScales = False,
+    equalize: Equalize = False,
+    adaround: Adaround = None,
+    int8_anyway: Int8Anyway = False,
     seed: Seed = None,
     device: Device = None,
     recipe: RecipeFile = None,

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.spec.int8 import Int8
 from edgeprune.spec.methods import Compensation, Curving, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
@@ -159,6 +160,7 @@ class Recipe(Strict):
     """Largest share of a group that may go; at 1 a branch may go whole, its output being a constant then."""
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
+    int8: Int8 = Int8()
     curvature: Curving = Curving()
     calibration_images: int = Field(default=512, ge=8)
     golden_images: int = Field(default=8, ge=1, le=256)
