@@ -14,7 +14,7 @@ def diagnose(
     run: Annotated[Path, typer.Argument(help="A run directory that prune or compress began.", show_default=False)],
     json: ask.Json = False,
 ) -> None:
-    """Rank layers by what their INT8 alone does to the outputs; measure what leaving each of the worst in float gains."""
+    """Rank layers by what their INT8 alone does to the outputs; measure what leaving the worst in float gains."""
     from rich.console import Console
 
     from edgeprune.cli.bar import bar

@@ -20,7 +20,7 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Codes:
-    """`compared` codes of `tensors` tensors: `differing` of them are not the same, `saturated` have the largest code."""
+    """`compared` codes of `tensors` tensors: `differing` of them are not the same, `saturated` are the largest."""
 
     tensors: int
     compared: int
