@@ -8,7 +8,7 @@
 The networks at 224 pixels have random weights, BatchNorm set by a batch, and are quantized without training by every
 tool on the same images; agreement is that of the largest output with the float network's. `pruned` ones keep half of
 the multiply-adds. ResNet-20 is trained, and its accuracy is that of the CIFAR-10 test images. One thread, batch 1;
-every round times each tool's network a few times, and the ratio to float is the median of the rounds' ratios.
+every round times each tool's network in a random order, and a ratio is the median of the rounds' ratios.
 Quantized files stay in FOLDER and are made once. NVIDIA's tool needs an interpreter of its own, since it brings
 another ONNX Runtime. Its networks are made for TensorRT: how they run here is what its user meets on a CPU.
 """
@@ -52,7 +52,7 @@ from edgeprune.spec.target import load_target
 OPSET, SIDE, CLASSES = 18, 224, 1000
 IMAGES, TESTED = 16, 64
 """For calibration and for agreement, at 224 pixels."""
-ROUNDS, CALLS = 40, 3
+OPENED, ROUNDS, CALLS = 6, 10, 3
 TOOLS = ("fp32", "ort", "modelopt", "modelopt-fp32", "nncf", "openvino", "ours")
 
 
@@ -103,7 +103,7 @@ def cases(asked: Namespace) -> Iterator[Case]:
     }
     if asked.only in "resnet20":
         net = NETWORKS["resnet20"].build(10, 3)
-        load_weights(net, asked.weights)
+        load_weights(net, asked.weights, "resnet20")
         traced = trace(net.eval(), (3, 32, 32))
         yield Case("resnet20", traced, small.numpy(), tested.numpy(), labels.numpy())
     for name, build in nets.items():
@@ -138,7 +138,7 @@ def measure(case: Case, asked: Namespace) -> list[dict[str, Any]]:
     folder.mkdir(exist_ok=True)
     files = quantized(case, folder, asked)
     runners = {tool: _open(tool, path) for tool, path in files.items()}
-    times = _timed(runners, case.tested[:1], 10 if asked.quick else ROUNDS)
+    times = _timed(files, case.tested[:1], 4 if asked.quick else ROUNDS)
     float_classes = _classes(runners["fp32"], case.tested)
     rows = []
     for tool, run in runners.items():
@@ -220,20 +220,25 @@ def _open(tool: str, path: Path) -> Callable[[NDArray[np.float32]], NDArray[np.f
     return lambda x: session.run(None, {name: x})[0]
 
 
-def _timed(runners: dict[str, Any], x: NDArray[np.float32], rounds: int) -> dict[str, NDArray[np.float64]]:
-    """Seconds per call, `[rounds]` per tool, in turn; the order is turned from round to round."""
-    times: dict[str, list[float]] = {tool: [] for tool in runners}
-    tools = [*runners]
-    for run in runners.values():
-        for _ in range(5):
-            run(x)
-    for number in range(rounds):
-        shift = number % len(tools)
-        for tool in tools[shift:] + tools[:shift]:
-            start = time.perf_counter()
-            for _ in range(CALLS):
-                runners[tool](x)
-            times[tool].append((time.perf_counter() - start) / CALLS)
+def _timed(files: dict[str, Path], x: NDArray[np.float32], rounds: int) -> dict[str, NDArray[np.float64]]:
+    """Seconds per call, `[OPENED * rounds]` per tool, in an order drawn anew for each round.
+
+    Opened several times: where a session's memory happens to lie is worth a few per cent, and so is who ran before.
+    """
+    times: dict[str, list[float]] = {tool: [] for tool in files}
+    generator = np.random.default_rng(0)
+    for _ in range(OPENED):
+        runners = {tool: _open(tool, files[tool]) for tool in generator.permutation([*files]).tolist()}
+        for run in runners.values():
+            for _ in range(5):
+                run(x)
+        for _ in range(rounds):
+            for tool in generator.permutation([*files]).tolist():
+                runners[tool](x)  # the caches are the tool's own again
+                start = time.perf_counter()
+                for _ in range(CALLS):
+                    runners[tool](x)
+                times[tool].append((time.perf_counter() - start) / CALLS)
     return {tool: np.array(own) for tool, own in times.items()}
 
 
