@@ -29,13 +29,14 @@ MAY_IMPORT = {
     "train": MODEL | {"train"},
     "quantization": MODEL | {"quantization"},
     "exporting": MODEL | {"exporting"},
+    "linting": MODEL | {"exporting", "linting"},
     "engine": WORDS | {"engine"},
     "measure": WORDS | {"pictures", "engine", "measure"},
     "report": WORDS | {"report"},
 }
 HOST = {
     "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",
-    "pipeline", "api",
+    "linting", "pipeline", "api",
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
@@ -106,7 +107,9 @@ def test_no_ring_of_imports() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["targets"], ["compress", "--help"], ["inspect", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["targets"], ["compress", "--help"], ["inspect", "--help"], ["lint", "--help"]]
+)
 def test_light_commands_start_without_torch(arguments: list[str]) -> None:
     code = (
         "import sys; sys.argv[1:] = " + repr(arguments) + "\n"

@@ -9,7 +9,9 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
+from edgeprune.pipeline.int8_options import int8_settings
 from edgeprune.spec.budget import LIMIT_NAMES, SHARES, Budget
+from edgeprune.spec.int8 import RANGE_NAMES
 from edgeprune.spec.methods import METHOD_NAMES, Compensation, MaskSource, MergeName, Rebuilding
 from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, Recipe, check_coupling
 from edgeprune.spec.speeds import check_latency
@@ -24,6 +26,7 @@ OPTIONS = frozenset((
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
     "probes", "matrix", "half", "spectrum", "curvature",
     "compensate", "mask", "lookahead", "cycles", "merge", "between", "seed", "device", "recipe",
+    "ranges", "int8_max_drop", "int8_keep", "learned_scales", "equalize", "adaround", "int8_anyway",
 ))  # fmt: skip
 
 EXAMPLE: dict[str, Any] = {
@@ -49,6 +52,7 @@ CHOICES = {
     "compensate": get_args(Compensation),
     "mask": get_args(MaskSource),
     "merge": get_args(MergeName),
+    "ranges": RANGE_NAMES,
 }
 QAT_EPOCHS = 2
 """Epochs in INT8 for each of fine-tuning, where they are not given: what the cut cost is still being won back there."""
@@ -116,6 +120,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "precision": "fp32" if options["fp32"] else "int8",
         "snows": _rebuilding(options),
         "camp_hive": _cycling(options),
+        "int8": int8_settings(options),
         **_given(options, "method", "pattern", "attention", "coupling", "allocation", "compensate", "seed", "device"),
     }
     for name, choices in CHOICES.items():

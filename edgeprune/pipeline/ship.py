@@ -21,7 +21,7 @@ from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.layer_shapes import layer_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import QUANTIZERS
+from edgeprune.quantization.graph import QUANTIZERS
 from edgeprune.spec.bundle import Bundle, Preprocessing
 from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.target import Target

@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.spec.budget import Budget, LimitName, Search
+from edgeprune.spec.int8 import Int8
 from edgeprune.spec.methods import Compensation, Curving, Cycling, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
@@ -118,6 +119,7 @@ class Recipe(Strict):
     pattern, of a layer's weights, 0.98 where it is not given."""
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
+    int8: Int8 = Int8()
     curvature: Curving = Curving()
     calibration_images: int = Field(default=512, ge=8)
     golden_images: int = Field(default=8, ge=1, le=256)
