@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeprune.cli import ask, show
+from edgeprune.cli import ask, method_options, show
 
 
 def curvature(
