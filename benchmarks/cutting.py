@@ -13,7 +13,7 @@ from edgeprune.pruning.budget import choose
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 
 
 def cut_channels(

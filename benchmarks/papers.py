@@ -2,17 +2,19 @@
 
 python benchmarks/papers.py hap --data CIFAR_FOLDER --resnet32 FILE --resnet56 FILE [--quick] [--json FILE]
 python benchmarks/papers.py snows --data CIFAR_FOLDER --resnet20 FILE [--resnet32 FILE] [--resnet56 FILE] [...]
+python benchmarks/papers.py camp-hive --data CIFAR_FOLDER --resnet20 FILE [--quick] [--json FILE]
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import papers_camp
 import papers_hap
 import papers_snows
 from record import arguments, finish
 
-PAPERS = {"hap": papers_hap.rows, "snows": papers_snows.rows}
+PAPERS = {"camp-hive": papers_camp.rows, "hap": papers_hap.rows, "snows": papers_snows.rows}
 
 
 def main() -> None:

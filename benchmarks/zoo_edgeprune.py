@@ -26,7 +26,7 @@ from edgeprune.pruning.budget import Limits, choose
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.methods import METHODS
 from edgeprune.pruning.plan import Prunable, prunable
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 
 if TYPE_CHECKING:
     from zoo_step import Log

@@ -18,7 +18,8 @@ from edgeprune.errors import EdgepruneError
 
 if TYPE_CHECKING:
     from edgeprune.api.chain import compress, inspect
-    from edgeprune.api.cutting import estimate_curvature, prune
+    from edgeprune.api.curving import estimate_curvature
+    from edgeprune.api.cutting import prune
     from edgeprune.api.shipping import export, load, quantize
     from edgeprune.measure.profile import profile_bundle as profile
 
@@ -29,7 +30,7 @@ _VERBS = {
     "prune": ("edgeprune.api.cutting", "prune"),
     "quantize": ("edgeprune.api.shipping", "quantize"),
     "export": ("edgeprune.api.shipping", "export"),
-    "estimate_curvature": ("edgeprune.api.cutting", "estimate_curvature"),
+    "estimate_curvature": ("edgeprune.api.curving", "estimate_curvature"),
     "inspect": ("edgeprune.api.chain", "inspect"),
     "load": ("edgeprune.api.shipping", "load"),
     "profile": ("edgeprune.measure.profile", "profile_bundle"),

@@ -26,10 +26,11 @@ Here = Callable[..., Done]
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Iterator[Here]:
     """Run the command line in this process, which saves the seconds that torch takes to load."""
     from edgeprune.cli import main
-    from edgeprune.pipeline import deliver
+    from edgeprune.pipeline import deliver, gain
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(deliver, "SECONDS", 0.2)
+    monkeypatch.setattr(gain, "SECONDS", 0.0)
 
     def command(*arguments: str) -> Done:
         monkeypatch.setattr(sys, "argv", ["edgeprune", *arguments])

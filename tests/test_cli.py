@@ -29,7 +29,10 @@ from tests.tiny import Done
 FIGURES = {"accuracy", "accuracy_se", "macs", "params", "onnx_bytes", "latency_ms_p50", "int8_macs_share"}
 QUICK = ("--method", "magnitude", "--epochs", "1")
 BUNDLE = ("golden.npz", "labels.txt", "manifest.json", "manifest.sha256", "model.onnx")
-COMMANDS = ("compress", "prune", "quantize", "export", "curvature", "inspect", "profile", "report", "targets", "doctor")
+COMMANDS = (
+    "compress", "prune", "quantize", "export", "diagnose", "curvature", "inspect", "lint", "profile", "report",
+    "targets", "doctor",
+)  # fmt: skip
 
 
 def _document(done: Done) -> Any:
@@ -339,7 +342,7 @@ def test_bad_input_gets_one_line_and_leaves_nothing(here: Here, case: str) -> No
         (("compress", "--macs"), r"'--macs' requires an argument"),
         (("compress", "--macos", "0.5"), r"--macos.*--macs"),
         (("compress", "a", "b"), r"unexpected extra argument.*b"),
-        (("profile",), r"Missing argument 'bundle'"),
+        (("profile",), r"Give a bundle folder"),
         (("shrink",), r"No such command 'shrink'"),
     ],
 )

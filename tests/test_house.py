@@ -12,10 +12,11 @@ import pytest
 
 PACKAGE = Path(__file__).parents[1] / "edgeprune"
 WORDS = {"errors", "progress", "spec", "__init__"}
-MODEL = WORDS | {"model"}
+MODEL = WORDS | {"pictures", "model"}
 MAY_IMPORT = {
     "errors": set(),
     "progress": set(),
+    "pictures": set(),
     "__init__": {"errors"},
     "__main__": {"cli"},
     "spec": {"errors", "spec"},
@@ -28,19 +29,20 @@ MAY_IMPORT = {
     "train": MODEL | {"train"},
     "quantization": MODEL | {"quantization"},
     "exporting": MODEL | {"exporting"},
+    "linting": MODEL | {"exporting", "linting"},
     "engine": WORDS | {"engine"},
-    "measure": WORDS | {"engine", "measure"},
+    "measure": WORDS | {"pictures", "engine", "measure"},
     "report": WORDS | {"report"},
 }
 HOST = {
     "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",
-    "pipeline", "api",
+    "linting", "pipeline", "api",
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
 MAY_USE = {
-    "torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"},
-    "tensorrt": {"engine"}, "pycuda": {"engine"}, "cuda": {"engine"}, "google": {"engine"},
+    "torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model", "pictures", "measure"}, "sklearn": {"model"},
+    "typer": {"cli"}, "tensorrt": {"engine"}, "pycuda": {"engine"}, "cuda": {"engine"}, "google": {"engine"},
 }  # fmt: skip
 MOST_LINES = 300
 
@@ -105,7 +107,9 @@ def test_no_ring_of_imports() -> None:
         visit(name, ())
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["targets"], ["compress", "--help"], ["inspect", "--help"]])
+@pytest.mark.parametrize(
+    "arguments", [["--help"], ["targets"], ["compress", "--help"], ["inspect", "--help"], ["lint", "--help"]]
+)
 def test_light_commands_start_without_torch(arguments: list[str]) -> None:
     code = (
         "import sys; sys.argv[1:] = " + repr(arguments) + "\n"

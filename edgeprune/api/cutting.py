@@ -1,17 +1,19 @@
-"""Pruning a module that is at hand, and the curvature for it; the training is the caller's own."""
+"""Pruning a module that is at hand; the training is the caller's own."""
 
 from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from edgeprune.api.curving import known_curvature
+from edgeprune.api.cycling import check_cycling, curved, cycled
 from edgeprune.api.modules import check_data, one_tensor, traced_of
 from edgeprune.compact.apply import compact_soundly
 from edgeprune.compact.implant import implanted
@@ -21,10 +23,9 @@ from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
 from edgeprune.merging.channels import merge_channels
-from edgeprune.model.content import content_hash
 from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
-from edgeprune.model.provenance import Provenance, provenance
+from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.masked import Scoring, mask
 from edgeprune.pipeline.options import budget_from, check_choices, check_rebuilding
@@ -36,13 +37,24 @@ from edgeprune.pruning.deployment import Deployment, deployed
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.masks import Share
-from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
-from edgeprune.pruning.plan import prunable
+from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE, Curved
+from edgeprune.pruning.plan import Prunable, prunable
+from edgeprune.pruning.score import Scores
+from edgeprune.reconstruction.cascade import Walking
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
-from edgeprune.spec.methods import Compensation, MaskSource, MethodName, Rebuilding
+from edgeprune.spec.methods import Compensation, Cycling, MaskSource, MethodName, Rebuilding
 from edgeprune.spec.pattern import Pattern, check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, LayerRule, TraceFloor, check_implants
+from edgeprune.spec.recipe import (
+    CHANNELS_AT_MOST,
+    MASKED_AT_MOST,
+    Allocation,
+    AttentionCut,
+    Coupling,
+    LayerRule,
+    TraceFloor,
+    check_implants,
+)
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
 from edgeprune.spec.target import Target, load_target
@@ -73,12 +85,13 @@ def prune(
     mask_by: MaskSource = "magnitude",
     lookahead: int | Literal["end"] = 3,
     rebuild: Mapping[str, Any] | None = None,
+    camp_hive: Mapping[str, Any] | None = None,
     curvature: Curvature | None = None,
     trace_floor: TraceFloor = "zero",
     target: str | None = None,
     precision: Literal["int8", "fp32"] = "int8",
     multiple: int | None = None,
-    max_layer_sparsity: float = 0.95,
+    max_layer_sparsity: float | None = None,
     implant_ratio: float = 0.0,
     probes: int = 24,
     seed: int = 0,
@@ -95,7 +108,8 @@ def prune(
         memory_mb: megabytes of activations alive at once, at batch 1.
         latency_ms: milliseconds per image on `target`, by a profile of it or a roofline of its facts.
         latency_profile: what `edgeprune profile` wrote of the whole network; None: a shipped one that fits.
-        method: `magnitude`; `hap`, which needs `data`; or `snows`: as magnitude, then `compensate`.
+        method: `magnitude`; `hap`, which needs `data`; `snows`: as magnitude, then `compensate`; or `camp-hive`, which
+            prunes and merges in turn, with `data`.
         pattern: `channel`, or a mask pattern: `2:4` or another N:M, `1x4` or another 1xN, `unstructured`. Masked
             weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
@@ -105,19 +119,20 @@ def prune(
             `data` (without data, and under union coupling: as `scores`), or by the sums of its scores.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
-        data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` alone reads.
+        data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` and `camp-hive` read.
         compensate: what makes up for the cut, on the images of `data`: `merge`, of channels, gives what goes to what
             stays; `snows` rebuilds layers.
         mask_by: how `snows` chooses weights under a mask pattern: `magnitude`, `wanda` or `obs`.
         lookahead: how many operations ahead of a layer `snows` matches, or all to the `end`.
         rebuild: further settings of `snows`, as a recipe's `[snows]` has them: `{"biases": True}`.
+        camp_hive: settings of `camp-hive`, as a recipe's `[camp_hive]` has them: `{"cycles": 3}`.
         curvature: what `estimate_curvature` found of this network, instead of estimating it again.
         trace_floor: what `hap` makes of a negative trace: `zero`, or itself with `none`.
         target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
             pattern takes.
         precision: in which the network will ship.
         multiple: widths are cut to multiples of it; None: the target's, 8 without a target.
-        max_layer_sparsity: largest share of a layer's channels that may go.
+        max_layer_sparsity: largest share of a layer that may go: 0.95 of its channels, 0.98 of its single weights.
         implant_ratio: share of the cut channels, the highest scored, that get a 1x1 convolution instead.
         probes: Hutchinson probes of `hap`.
         seed: of the probes.
@@ -130,10 +145,12 @@ def prune(
     """
     given = {"masks": mask_by, "lookahead": lookahead, **(rebuild or {})}
     rebuilding = parse(Rebuilding, given, "snows")
-    check_choices(method, attention, precision, multiple, max_layer_sparsity, probes, coupling, allocation)
+    form, device = parse_pattern(pattern), load_target(target) if target is not None else None
+    most = max_layer_sparsity if max_layer_sparsity is not None else MASKED_AT_MOST if form.masks else CHANNELS_AT_MOST
+    check_choices(method, attention, precision, multiple, most, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
-    form, device = parse_pattern(pattern), load_target(target) if target is not None else None
+    cycling = check_cycling(method, camp_hive, form, data)
     rebuilds = check_rebuilding(method, compensate, rebuilding, form.masks, data is not None, implant_ratio)
     zeros = None
     if form.masks:
@@ -152,29 +169,30 @@ def prune(
         check_data(data, example)
     traced = traced_of(module, example)
     names = {name.rpartition(".")[0] for name, _ in traced.module.named_parameters()}
-    known = _known(curvature, traced)
+    known = known_curvature(curvature, traced)
     matching = tuple(rule for rule in keep if any(fnmatchcase(name, rule) for name in names))
     for rule in set(keep) - set(matching):
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
-    fitting = how(rebuilding) if rebuilds else None
+    asked = _Asked(
+        method,
+        data,
+        Probing(probes, seed=seed),
+        known,
+        trace_floor,
+        how(rebuilding) if rebuilds else None,
+        compensate == "merge",
+        cycling if method == "camp-hive" else None,
+    )
     if zeros is not None:
-        scoring = Scoring(mask_by if method == "snows" else method, data, Probing(probes, seed=seed), known)
-        return _masked(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching, fitting)
+        return _masked(traced, form, asked, mask_by, Share(zeros, most), device, matching)
     ground = prunable(traced, matching, rules, attention, exact, coupling)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
-    widths = Limits(
-        multiple or (device.channel_multiple.value if device is not None else 8),
-        max_layer_sparsity,
-        ordered(matching, rules),
-    )
-    if method in NEEDS_CURVATURE and known is None:
-        if data is None:
-            raise EdgepruneError(f"{method} needs labelled images. Give data=(images, labels), or a curvature.")
-        known = channel_traces(traced, ground.weights, data[0], data[1], Probing(probes, seed=seed), silent)
-    scores = METHODS[method](traced.module, ground.groups, known, trace_floor)
+    multiples = multiple or (device.channel_multiple.value if device is not None else 8)
+    widths = Limits(multiples, most, ordered(matching, rules))
+    scores = _scores(traced, ground, asked)
     if data is not None and allocation == "measured" and coupling == "group":
         curves = sensitivities(traced, ground.found, ground.groups, scores, widths, data[0])
-        scores = replace(scores, measured=curves if rebuilds else before_training(curves))
+        scores = replace(scores, measured=curves if asked.makes_up else before_training(curves))
 
     def chosen(free: list[Group]) -> Cuts:
         return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
@@ -183,75 +201,68 @@ def prune(
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
     for name, why in done.refused.items():
         warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
-    if data is None or fitting is None:
+    if data is None or not asked.makes_up:
         return Network.of(done.traced)
-    return Network.of(_made_up(traced, ground.found, done.cuts.units, data[0], compensate, fitting))
+    return Network.of(_made_up(traced, ground.found, done.cuts.units, data[0], asked))
 
 
-def _made_up(
-    traced: Traced, found: Provenance, units: frozenset[int], x: Tensor, compensate: Compensation, asked: Snows
-) -> Traced:
+@dataclass(frozen=True)
+class _Asked:
+    """What the weights are ranked by, and what makes up for those that go."""
+
+    method: MethodName
+    data: tuple[Tensor, Tensor] | None
+    probing: Probing
+    known: Curvature | None
+    trace_floor: TraceFloor
+    fitting: Snows | None
+    merges: bool
+    cycling: Cycling | None
+
+    @property
+    def makes_up(self) -> bool:
+        return self.fitting is not None or (self.cycling is not None and self.cycling.merge != "none")
+
+
+def _scores(traced: Traced, ground: Prunable, asked: _Asked) -> Scores:
+    """By the method, its curvature being estimated where there is none."""
+    found: Curved = asked.known
+    if asked.cycling is not None and asked.data is not None:
+        found = curved(traced, [*ground.weights], asked.data, asked.cycling, asked.probing.seed)
+    elif asked.method in NEEDS_CURVATURE and found is None:
+        if asked.data is None:
+            raise EdgepruneError(f"{asked.method} needs labelled images. Give data=(images, labels), or a curvature.")
+        found = channel_traces(traced, ground.weights, *asked.data, asked.probing, silent)
+    return METHODS[asked.method](traced.module, ground.groups, found, asked.trace_floor)
+
+
+def _made_up(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor, asked: _Asked) -> Traced:
     """The network without units, what is left being merged or rebuilt."""
-    if compensate == "merge":
-        return merge_channels(traced, found, units, x, asked.walking)[0]
-    return snows_on_channels(traced, found, units, x, asked)[0]
+    if asked.cycling is not None:
+        walking = Walking(batch_size=asked.cycling.batch_size, memory_mb=asked.cycling.memory_mb)
+        return merge_channels(traced, found, units, x, walking, how=asked.cycling.merge)[0]
+    assert asked.fitting is not None, "asked.makes_up"
+    if asked.merges:
+        return merge_channels(traced, found, units, x, asked.fitting.walking)[0]
+    return snows_on_channels(traced, found, units, x, asked.fitting)[0]
 
 
 def _masked(
     traced: Traced,
     pattern: Pattern,
-    scoring: Scoring,
+    asked: _Asked,
+    mask_by: MaskSource,
     share: Share,
     target: Target | None,
     keep: tuple[str, ...],
-    rebuilding: Snows | None,
 ) -> Network:
-    """A copy with its weights masked, and rebuilt where that is asked; the caller's weights stay."""
+    """A copy with its weights masked, and merged or rebuilt where that is asked; the caller's weights stay."""
+    if asked.cycling is not None and asked.data is not None:
+        return cycled(traced, pattern, asked.data, asked.cycling, share, target, keep, asked.probing.seed)
+    scores = mask_by if asked.method == "snows" or asked.method == "camp-hive" else asked.method
     twin = Traced(deepcopy(traced.module), traced.input_shape)
-    masks = mask(twin, pattern, scoring, share, target, keep)
-    if rebuilding is not None and scoring.data is not None:
+    masks = mask(twin, pattern, Scoring(scores, asked.data, asked.probing, asked.known), share, target, keep)
+    if asked.fitting is not None and asked.data is not None:
         twin = Traced(deepcopy(traced.module), traced.input_shape)
-        snows(twin, traced, masks.kept, scoring.data[0], rebuilding)
+        snows(twin, traced, masks.kept, asked.data[0], asked.fitting)
     return Network.of(twin, str(pattern), masks.kept)
-
-
-def estimate_curvature(
-    module: nn.Module,
-    data: tuple[Tensor, Tensor],
-    *,
-    probes: int = 24,
-    matrix: Literal["hessian", "ggn"] = "hessian",
-    precision: Literal["fp32", "half", "bf16"] = "fp32",
-    batch_size: int = 128,
-    memory_mb: float = 2000.0,
-    seed: int = 0,
-) -> Curvature:
-    """Estimate the traces of the Hessian blocks of all layers' output channels, for `prune` under any budget.
-
-    Args:
-        module: the trained network; it is not changed.
-        data: images `[n, ...]` as the network takes them, and labels `[n]`.
-        probes: how many; the more, the smaller the standard errors.
-        matrix: of the cross-entropy loss, or its Gauss-Newton part, which is never negative.
-        precision: `half` is float16 on CUDA and bfloat16 elsewhere.
-        batch_size: images at a time, at most.
-        memory_mb: megabytes (1e6 bytes) that graphs may hold.
-        seed: of the probes.
-
-    Raises:
-        EdgepruneError: a setting that is none, labels that do not fit, or nothing to estimate.
-    """
-    traced = traced_of(module, one_tensor(data[0]))
-    own = dict(traced.module.named_parameters())
-    weights = {name: axis for name, axis in provenance(traced).weights.items() if name in own}
-    found = channel_traces(
-        traced, weights, *data, Probing(probes, batch_size, seed, matrix, precision, memory_mb), silent
-    )
-    return replace(found, fingerprint={"network": content_hash(traced)})
-
-
-def _known(curvature: Curvature | None, traced: Traced) -> Curvature | None:
-    """A curvature that was estimated before, if it is of this network."""
-    if curvature is not None and curvature.fingerprint.get("network") != content_hash(traced):
-        raise EdgepruneError("the curvature is of another network. Estimate it anew with edgeprune.estimate_curvature.")
-    return curvature

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from edgeprune.api.modules import one_tensor, traced_of
 from edgeprune.model.traced import load as read
 from edgeprune.pipeline.ship import Shipping, ship
-from edgeprune.quantization.qat import prepare
+from edgeprune.quantization.qat import Scheme, prepare
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.target import load_target
 from edgeprune.train.network import Network
@@ -41,14 +41,7 @@ def quantize(
     Returns:
         a trainable module whose outputs are those of the INT8 network; in training mode the ranges follow the data.
     """
-    device = load_target(target)
-    prepared = prepare(
-        traced_of(module, one_tensor(example_inputs)),
-        device.activations.value,
-        device.runtime,
-        device.weight_bits.value,
-        calibration,
-    )
+    prepared = prepare(traced_of(module, one_tensor(example_inputs)), Scheme.of(load_target(target)), calibration)
     return Network.of(prepared, *_masks(module))
 
 

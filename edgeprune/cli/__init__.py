@@ -10,7 +10,21 @@ from typing import Any, cast
 import typer
 
 from edgeprune import __version__
-from edgeprune.cli import build, compress, curvature, doctor, export, inspect, profile, prune, quantize, report, targets
+from edgeprune.cli import (
+    build,
+    compress,
+    curvature,
+    diagnose,
+    doctor,
+    export,
+    inspect,
+    lint,
+    profile,
+    prune,
+    quantize,
+    report,
+    targets,
+)
 from edgeprune.errors import EdgepruneError
 
 app = typer.Typer(
@@ -27,8 +41,10 @@ for _name, _command in (
     ("quantize", quantize.quantize),
     ("export", export.export),
     ("build", build.build),
+    ("diagnose", diagnose.diagnose),
     ("curvature", curvature.curvature),
     ("inspect", inspect.inspect),
+    ("lint", lint.lint),
     ("profile", profile.profile),
     ("report", report.report),
     ("targets", targets.targets),

@@ -9,12 +9,29 @@ from typing import Annotated, Any
 
 import typer
 
+from edgeprune.cli.method_options import (
+    Adaround,
+    Between,
+    Compensate,
+    CurvatureFile,
+    Cycles,
+    Equalize,
+    Half,
+    Int8Anyway,
+    Int8Keep,
+    Int8MaxDrop,
+    LearnedScales,
+    Lookahead,
+    Mask,
+    Matrix,
+    Merge,
+    Probes,
+    Ranges,
+    Spectrum,
+)
+from edgeprune.cli.option import option
+
 _SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
-_CURVATURE, _REBUILDING = "Curvature", "Rebuilding layers"
-
-
-def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
-    return typer.Option(*names, help=help_, rich_help_panel=panel, metavar=metavar, show_default=False, **more)
 
 
 Model = Annotated[
@@ -27,18 +44,18 @@ Model = Annotated[
 ]
 Data = Annotated[
     str | None,
-    _option(
+    option(
         "Folder of class folders with train/ and test/, .npz, CIFAR binaries, digits, or file.py:function.",
         _SOURCE,
         "--data",
     ),
 ]
 Weights = Annotated[
-    str | None, _option(".safetensors or a weights-only checkpoint.", _SOURCE, "--weights", metavar="FILE")
+    str | None, option(".safetensors or a weights-only checkpoint.", _SOURCE, "--weights", metavar="FILE")
 ]
 ImageSize = Annotated[
     int | None,
-    _option(
+    option(
         "Side of the square input. [default: the network's, else the images']",
         _SOURCE,
         "--image-size",
@@ -46,70 +63,70 @@ ImageSize = Annotated[
     ),
 ]
 Mean = Annotated[
-    str | None, _option("Per channel, of pixels in 0..1: 0.485,0.456,0.406.", _SOURCE, "--mean", metavar="M,...")
+    str | None, option("Per channel, of pixels in 0..1: 0.485,0.456,0.406.", _SOURCE, "--mean", metavar="M,...")
 ]
-Std = Annotated[str | None, _option("Per channel: 0.229,0.224,0.225.", _SOURCE, "--std", metavar="S,...")]
-Augment = Annotated[str | None, _option("none, crop or crop-flip. [default: as fits the data]", _SOURCE, "--augment")]
+Std = Annotated[str | None, option("Per channel: 0.229,0.224,0.225.", _SOURCE, "--std", metavar="S,...")]
+Augment = Annotated[str | None, option("none, crop or crop-flip. [default: as fits the data]", _SOURCE, "--augment")]
 TargetName = Annotated[
     str | None,
-    _option(
+    option(
         "Name or .toml file; see `edgeprune targets`. [default: this machine's CPU]",
         _BUDGET,
         "--target",
         metavar="NAME",
     ),
 ]
-Method = Annotated[str | None, _option("hap, magnitude or snows. [default: hap]", _BUDGET, "--method")]
+Method = Annotated[str | None, option("hap, magnitude, snows or camp-hive. [default: hap]", _BUDGET, "--method")]
 PatternName = Annotated[
     str | None,
-    _option("channel, 2:4 (any N:M), 1x4 (any 1xN), unstructured. [default: channel]", _BUDGET, "--pattern"),
+    option("channel, 2:4 (any N:M), 1x4 (any 1xN), unstructured. [default: channel]", _BUDGET, "--pattern"),
 ]
 Macs = Annotated[
     float | None,
-    _option("Share of the multiply-adds that may stay; several limits may be given. [default: 0.5]", _BUDGET, "--macs"),
+    option("Share of the multiply-adds that may stay; several limits may be given. [default: 0.5]", _BUDGET, "--macs"),
 ]
-Params = Annotated[float | None, _option("Share of the parameters that may stay.", _BUDGET, "--params")]
-Sparsity = Annotated[float | None, _option("Share of the channels (or weights) that must go.", _BUDGET, "--sparsity")]
+Params = Annotated[float | None, option("Share of the parameters that may stay.", _BUDGET, "--params")]
+Sparsity = Annotated[float | None, option("Share of the channels (or weights) that must go.", _BUDGET, "--sparsity")]
 SizeMb = Annotated[
     float | None,
-    _option("Megabytes (1e6) of weights, in the precision that ships.", _BUDGET, "--size-mb", metavar="MB"),
+    option("Megabytes (1e6) of weights, in the precision that ships.", _BUDGET, "--size-mb", metavar="MB"),
 ]
 MemoryMb = Annotated[
     float | None,
-    _option("Megabytes of activations alive at once, batch 1.", _BUDGET, "--memory-mb", metavar="MB"),
+    option("Megabytes of activations alive at once, batch 1.", _BUDGET, "--memory-mb", metavar="MB"),
 ]
 LatencyMs = Annotated[
     float | None,
-    _option(
+    option(
         "Milliseconds per image, by a profile of the target, else estimated.", _BUDGET, "--latency-ms", metavar="MS"
     ),
 ]
 LatencyProfile = Annotated[
     Path | None,
-    _option("Profile with layer times, for --latency-ms.", _BUDGET, "--latency-profile", metavar="FILE"),
+    option("Profile with layer times, for --latency-ms.", _BUDGET, "--latency-profile", metavar="FILE"),
 ]
 MaxDrop = Annotated[
     float | None,
-    _option(
+    option(
         "Search the smallest network that loses at most this share of validation accuracy: 0.01 is one point.",
         _BUDGET,
         "--max-drop",
     ),
 ]
-Trials = Annotated[int | None, _option("Budgets that --max-drop tries. [default: 5]", _BUDGET, "--trials")]
+Trials = Annotated[int | None, option("Budgets that --max-drop tries. [default: 5]", _BUDGET, "--trials")]
 TrialEpochs = Annotated[
-    int | None, _option("Fine-tuning of each trial. [default: 1]", _BUDGET, "--trial-epochs", metavar="EPOCHS")
+    int | None, option("Fine-tuning of each trial. [default: 1]", _BUDGET, "--trial-epochs", metavar="EPOCHS")
 ]
 Keep = Annotated[
     list[str] | None,
-    _option("Pattern of layer names never cut; may be repeated.", _BUDGET, "--keep", metavar="PATTERN"),
+    option("Pattern of layer names never cut; may be repeated.", _BUDGET, "--keep", metavar="PATTERN"),
 ]
 Attention = Annotated[
-    str | None, _option("What an attention loses: dims or heads. [default: dims]", _BUDGET, "--attention")
+    str | None, option("What an attention loses: dims or heads. [default: dims]", _BUDGET, "--attention")
 ]
 CouplingName = Annotated[
     str | None,
-    _option(
+    option(
         "Channels that meet in a sum: cut as one group, or each layer alone, the sum keeping the union. "
         "[default: group]",
         _BUDGET,
@@ -119,7 +136,7 @@ CouplingName = Annotated[
 ]
 AllocationName = Annotated[
     str | None,
-    _option(
+    option(
         "How much each layer loses: by what cuts are measured to do to the outputs, or by sums of scores. "
         "[default: measured]",
         _BUDGET,
@@ -129,62 +146,21 @@ AllocationName = Annotated[
 ]
 Implant = Annotated[
     float | None,
-    _option(
+    option(
         "Share of the cut channels that get a 1x1 convolution instead. [default: 0]", _BUDGET, "--implant", metavar="R"
     ),
 ]
-Exact = Annotated[bool, _option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
-Fp32 = Annotated[bool, _option("Stay in float: prune only.", _BUDGET, "--fp32")]
-Epochs = Annotated[int | None, _option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
-QatEpochs = Annotated[int | None, _option("Training in INT8. [default: twice --epochs]", _TRAINING, "--qat-epochs")]
-DenseEpochs = Annotated[int | None, _option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
-BatchSize = Annotated[int | None, _option("[default: 128]", _TRAINING, "--batch-size")]
-LearningRate = Annotated[float | None, _option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]
-Probes = Annotated[int | None, _option("Hutchinson probes at most. [default: 24]", _CURVATURE, "--probes")]
-Matrix = Annotated[
-    str | None,
-    _option(
-        "Curvature of the loss, or its Gauss-Newton part. [default: hessian]",
-        _CURVATURE,
-        "--matrix",
-        metavar="hessian|ggn",
-    ),
+Exact = Annotated[bool, option("Leave channels whole over which a norm or mean is taken.", _BUDGET, "--exact")]
+Fp32 = Annotated[bool, option("Stay in float: prune only.", _BUDGET, "--fp32")]
+Epochs = Annotated[int | None, option("Fine-tuning after pruning. [default: 3]", _TRAINING, "--epochs")]
+QatEpochs = Annotated[
+    int | None, option("Training in INT8; 0: none, ranges only. [default: twice --epochs]", _TRAINING, "--qat-epochs")
 ]
-Half = Annotated[bool, _option("Estimate it in half precision (EHAP).", _CURVATURE, "--half")]
-Spectrum = Annotated[bool, _option("Also the density of eigenvalues, for the report.", _CURVATURE, "--spectrum")]
-CurvatureFile = Annotated[
-    Path | None, _option("What `edgeprune curvature` wrote, instead.", _CURVATURE, "--curvature", metavar="FILE")
-]
-Compensate = Annotated[
-    str | None,
-    _option(
-        "What makes up for a cut before training: channels merged into those that stay, or layers rebuilt by SNOWS. "
-        "[default: none; --method snows does]",
-        _REBUILDING,
-        "--compensate",
-        metavar="none|merge|snows",
-    ),
-]
-Mask = Annotated[
-    str | None,
-    _option(
-        "How --method snows chooses weights. [default: magnitude]",
-        _REBUILDING,
-        "--mask",
-        metavar="magnitude|wanda|obs",
-    ),
-]
-Lookahead = Annotated[
-    str | None,
-    _option(
-        "Operations ahead that are matched: 0 the layer's own, or more. [default: 3]",
-        _REBUILDING,
-        "--lookahead",
-        metavar="K|end",
-    ),
-]
-Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
-Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
+DenseEpochs = Annotated[int | None, option("Train the dense network first. [default: 0]", _TRAINING, "--dense-epochs")]
+BatchSize = Annotated[int | None, option("[default: 128]", _TRAINING, "--batch-size")]
+LearningRate = Annotated[float | None, option("Of the fine-tuning. [default: 0.02]", _TRAINING, "--learning-rate")]
+Seed = Annotated[int | None, option("[default: 0]", _TRAINING, "--seed")]
+Device = Annotated[str | None, option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="Replay a RUN/recipe.toml instead of options.", show_default=False)
 ]
@@ -235,6 +211,16 @@ def _options(
     compensate: Compensate = None,
     mask: Mask = None,
     lookahead: Lookahead = None,
+    cycles: Cycles = None,
+    merge: Merge = None,
+    between: Between = None,
+    ranges: Ranges = None,
+    int8_max_drop: Int8MaxDrop = None,
+    int8_keep: Int8Keep = None,
+    learned_scales: LearnedScales = False,
+    equalize: Equalize = False,
+    adaround: Adaround = None,
+    int8_anyway: Int8Anyway = False,
     seed: Seed = None,
     device: Device = None,
     recipe: RecipeFile = None,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from edgeprune.cli import ask, show
+from edgeprune.cli import ask, method_options, show
 
 
 def curvature(
@@ -26,13 +26,13 @@ def curvature(
     images: Annotated[
         int | None, typer.Option(min=8, help="How many it is of. [default: 256]", show_default=False)
     ] = None,
-    probes: ask.Probes = None,
+    probes: method_options.Probes = None,
     memory: Annotated[
         float | None,
         typer.Option(help="Megabytes that graphs may hold. [default: 2000]", metavar="MB", show_default=False),
     ] = None,
-    matrix: ask.Matrix = None,
-    half: ask.Half = False,
+    matrix: method_options.Matrix = None,
+    half: method_options.Half = False,
     seed: ask.Seed = None,
     device: ask.Device = None,
     output: Annotated[Path, typer.Option("-o", "--output", help="File to write.", metavar="FILE")] = Path(

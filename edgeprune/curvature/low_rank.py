@@ -7,11 +7,15 @@ Fisher information (`curvature.fisher`) has beyond them, and nowhere less than t
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from edgeprune.curvature.eigen import block_power
@@ -23,24 +27,24 @@ from edgeprune.progress import Tick, silent
 
 Remainder = Literal["fisher", "mean"]
 """The diagonal beside the eigenpairs: of the Fisher information, or their own mean everywhere."""
-TOLERANCE, ROUNDS = 1e-2, 12
+TOLERANCE, ROUNDS = 0.03, 6
+"""What ranks weights need not be exact: their costs differ by decades."""
 
 
 @dataclass(frozen=True)
 class LowRank:
     """`values` `[k]`, positive, descending; `vectors` `[n, k]`, orthonormal, zero where a weight is dead; `rest` `[n]`.
-    `slope`: the loss's gradient, `[n]`: a network that was cut stands at no minimum.
 
-    `products`: Hessian-vector products that it took. `residual`: the largest of the pairs, relative to the largest
-    eigenvalue.
+    `weights`: the parameters of which n is made, in order. `products`: Hessian-vector products that it took.
+    `residual`: the largest of the pairs, relative to the largest eigenvalue.
     """
 
     values: Tensor
     vectors: Tensor
     rest: Tensor
-    slope: Tensor
-    products: int
-    residual: float
+    weights: tuple[str, ...]
+    products: int = 0
+    residual: float = 0.0
 
     def diagonal(self) -> Tensor:
         """That of the low-rank part, `[n]`."""
@@ -89,7 +93,6 @@ def low_rank(
     held = start * mask if start is not None else None
     found = block_power(multiply, matrix.size, count, held, TOLERANCE, ROUNDS, seed=probing.seed)
     tick("eigenpairs", most, most)
-    slope = (matrix.gradient() * live).cpu()
     positive = found.values > 0
     values, vectors = found.values[positive].cpu(), (found.vectors[:, positive] * mask).cpu()
     diagonal = (vectors.square() * values).sum(1)
@@ -98,4 +101,25 @@ def low_rank(
         fisher = fisher_diagonal(traced, weights, x, y, probing, tick=tick)
         flat = torch.cat([fisher[name].value.flatten() for name in weights]).to(rest)
         rest = torch.maximum(flat - diagonal, rest)
-    return LowRank(values, vectors, rest, slope, found.products, float(found.residuals.max()))
+    return LowRank(values, vectors, rest, tuple(weights), found.products, float(found.residuals.max()))
+
+
+def save_low_rank(found: LowRank, path: Path) -> None:
+    """Write as safetensors; the caller makes it atomic."""
+    tensors = {"values": found.values, "vectors": found.vectors, "rest": found.rest}
+    words = {
+        "edgeprune": "low rank",
+        "weights": json.dumps(found.weights),
+        "products": str(found.products),
+        "residual": repr(found.residual),
+    }
+    path.write_bytes(to_bytes({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata=words))
+
+
+def load_low_rank(path: Path) -> LowRank:
+    """Read what `save_low_rank` wrote."""
+    with safe_open(path, framework="pt") as file:
+        words = file.metadata()
+        values, vectors, rest = (file.get_tensor(name) for name in ("values", "vectors", "rest"))
+    weights = tuple(json.loads(words["weights"]))
+    return LowRank(values, vectors, rest, weights, int(words["products"]), float(words["residual"]))

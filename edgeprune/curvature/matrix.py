@@ -12,7 +12,6 @@ from edgeprune.curvature.convolution import make_twice_differentiable
 from edgeprune.curvature.ground import batches, images_within, lay_ground
 from edgeprune.curvature.half import Scale, half_of
 from edgeprune.curvature.hvp import GRAPHS, Loss, ProductGraph
-from edgeprune.curvature.layer_gradients import wide
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.team import Team
 from edgeprune.model.traced import Traced
@@ -106,20 +105,6 @@ class Matrix:
         self.walk(columns.shape[1], lambda number: self.parts(columns[:, number]), add)
         self.team.add_up([result])
         return result.view(flat.shape)
-
-    def gradient(self) -> Tensor:
-        """The gradient of the mean loss, `[size]`."""
-        total = torch.zeros(self.size, dtype=next(iter(self.ground.weights.values())).dtype)
-        weights = [*self.ground.weights.values()]
-        for x, y, share in self._batches:
-            with torch.enable_grad():
-                loss = self._loss(wide(self.ground.module(x)), y)
-                found = torch.autograd.grad(loss, weights, materialize_grads=True)
-            # In the network's own coordinates, as a product is.
-            total += share * torch.cat(
-                [self.ground.inward(n, g).reshape(-1) for n, g in zip(self.names, found, strict=True)]
-            ).to(total)
-        return total
 
     def parts(self, flat: Tensor) -> list[Tensor]:
         """A flat vector `[size]` as one tensor per weight, on the network's device."""

@@ -8,7 +8,7 @@ import onnx
 from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.bias import make_biases_fit
 from edgeprune.exporting.hoist import hoist_quantizers
-from edgeprune.exporting.logits import add_bias_after
+from edgeprune.exporting.logits import fit_last_bias
 from edgeprune.exporting.pairs import activation_quantizers, zero_point_of
 from edgeprune.exporting.saturate import drop_saturated
 from edgeprune.exporting.sink import sink_dequantizers
@@ -23,7 +23,7 @@ ONNXRUNTIME = (
     drop_saturated,
     sink_dequantizers,
     make_biases_fit,
-    add_bias_after,
+    fit_last_bias,
 )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import onnx
 import onnxruntime as ort
 
 from edgeprune.exporting.session import open_session
-from edgeprune.exporting.wiring import Wiring, attribute
+from edgeprune.exporting.wiring import Array, Wiring, attribute
 from edgeprune.model.letters import contracted_axes
 
 # Position of the weight among the inputs, by operator, in any domain (com.microsoft holds the fused and NHWC
@@ -40,8 +41,22 @@ FLOAT = {
 }
 
 
+Shapes = dict[str, tuple[list[list[int]], list[int]]]
+"""Of each node's inputs and of its first output, by node name."""
+Feed = Callable[[ort.InferenceSession], dict[str, Array]]
+
+
 def macs_per_node(model_path: Path, input_shape: tuple[int, ...], optimise: bool) -> list[tuple[onnx.NodeProto, int]]:
     """Run the model on one image and count each contraction, as written or as ONNX Runtime made it."""
+
+    def one_image(session: ort.InferenceSession) -> dict[str, Array]:
+        return {session.get_inputs()[0].name: np.zeros((1, *input_shape), np.float32)}
+
+    return count_macs(*run_once(model_path, one_image, optimise))
+
+
+def run_once(model_path: Path, feed: Feed, optimise: bool) -> tuple[onnx.ModelProto, Shapes]:
+    """Run the model, and return the graph that ran, as written or as ONNX Runtime made it, with its nodes' shapes."""
     levels = ort.GraphOptimizationLevel
     options = ort.SessionOptions()
     options.graph_optimization_level = levels.ORT_ENABLE_ALL if optimise else levels.ORT_DISABLE_ALL
@@ -51,14 +66,9 @@ def macs_per_node(model_path: Path, input_shape: tuple[int, ...], optimise: bool
         options.optimized_model_filepath = str(graph_path)
         options.profile_file_prefix = str(Path(folder) / "profile")
         session = open_session(model_path, options)
-        name = session.get_inputs()[0].name
-        session.run(None, {name: np.zeros((1, *input_shape), np.float32)})
+        session.run(None, feed(session))
         shapes = _shapes(Path(session.end_profiling()))
-        model = onnx.load(graph_path)
-    return _count(Wiring(model), shapes)
-
-
-Shapes = dict[str, tuple[list[list[int]], list[int]]]
+        return onnx.load(graph_path), shapes
 
 
 def _shapes(profile: Path) -> Shapes:
@@ -73,11 +83,12 @@ def _shapes(profile: Path) -> Shapes:
     return shapes
 
 
-def _count(wiring: Wiring, shapes: Shapes) -> list[tuple[onnx.NodeProto, int]]:
-    counted = []
+def count_macs(model: onnx.ModelProto, shapes: Shapes) -> list[tuple[onnx.NodeProto, int]]:
+    """Count each contraction of a graph that ran."""
+    wiring, counted = Wiring(model), []
     for node in wiring.graph.node:
         position = {**INT8, **FLOAT}.get(node.op_type)
-        if position is None or len(node.input) <= position:
+        if position is None or len(node.input) <= position or node.name not in shapes:
             continue
         inputs, written = shapes[node.name]
         weight = _stored_shape(wiring, node.input[position])

@@ -10,9 +10,11 @@ import torch
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.constants import make_scalars, store_constants
+from edgeprune.exporting.gelu import order_gelu
 from edgeprune.exporting.names import name_batch, name_nodes
 from edgeprune.exporting.pooling import pool_globally
 from edgeprune.exporting.ranks import with_four_axes
+from edgeprune.exporting.slices import merge_slices
 from edgeprune.exporting.transposed import name_transposed, transpose_codes
 from edgeprune.exporting.weights import quantize_weights
 from edgeprune.exporting.wiring import sweep
@@ -42,7 +44,15 @@ def to_onnx(traced: Traced, opset: int) -> onnx.ModelProto:
         exported = _exported(program, opset)
     assert exported is not None
     model: onnx.ModelProto = exported.model_proto
-    for clean_up in (store_constants, pool_globally, quantize_weights, transpose_codes, sweep):
+    for clean_up in (
+        store_constants,
+        pool_globally,
+        order_gelu,
+        merge_slices,
+        quantize_weights,
+        transpose_codes,
+        sweep,
+    ):
         clean_up(model)
     make_scalars(model, traced.module.state_dict())
     name_transposed(model, {n: p.detach().cpu().numpy() for n, p in traced.module.named_parameters()})

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 import edgeprune
 from edgeprune.errors import EdgepruneError
+from edgeprune.exporting.aliases import with_aliases
 from edgeprune.exporting.check import infer
 from edgeprune.spec.bundle import (
     GOLDEN,
@@ -32,6 +33,7 @@ from edgeprune.spec.bundle import (
     open_bundle,
     write_manifest,
 )
+from edgeprune.spec.layer_costs import LayerShape
 
 TOLERANCE = {"int8": 0.1, "fp32": 0.01}
 """Of golden outputs, relative L2. INT8: another CPU's kernels may round some codes the other way, while sums that
@@ -59,6 +61,9 @@ class Details:
     recipe: dict[str, Any]
     pattern: str = "channel"
     dense_layers: Mapping[str, str] = field(default_factory=dict)
+    layers: tuple[LayerShape, ...] = ()
+    predicted_latency_ms: float | None = None
+    predicted_from: str | None = None
 
 
 def write_bundle(folder: Path, model: onnx.ModelProto, details: Details, golden: NDArray[np.float32]) -> Bundle:
@@ -90,9 +95,10 @@ def _manifest(
     expected: NDArray[np.float32],
     files: dict[str, Any],
 ) -> Manifest:
-    fields = {key: value for key, value in vars(details).items() if key != "labels"}
+    fields = {key: value for key, value in vars(details).items() if key not in {"labels", "layers"}}
     return Manifest(
         **fields,
+        layers=with_aliases(details.layers, model),
         created=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         edgeprune_version=edgeprune.__version__,
         input=Tensor(name=model.graph.input[0].name, shape=golden.shape[1:]),

@@ -9,14 +9,21 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+from pathlib import Path
+from typing import Any
 
 from edgeprune import __version__
+from edgeprune.engine.runner import offered
 from edgeprune.engine.trt import load as tensorrt
 from edgeprune.engine.trt.driver import first_gpu
 from edgeprune.errors import EdgepruneError
-from edgeprune.measure.match import host_target
-from edgeprune.measure.power import measure_power
-from edgeprune.measure.probe import probe
+from edgeprune.measure.clocks import clocks_mhz, temperatures_c, throttle_counts
+from edgeprune.measure.match import device_targets, warnings
+from edgeprune.measure.power import find_sensor
+from edgeprune.measure.probe import Host, probe
+from edgeprune.measure.sensors.nvml import find_nvml
+from edgeprune.measure.software import installed, system_versions
+from edgeprune.spec.machine import PowerMode
 from edgeprune.spec.strict import Strict
 
 SHOWN = ("numpy", "onnxruntime", "onnx", "onnxscript", "torch", "tensorrt", "pycuda", "cuda-bindings")
@@ -26,14 +33,15 @@ EXTRAS: dict[str, str | None] = {
     "quantize": "host",
     "export": "host",
     "inspect": "host",
+    "curvature": "host",
     "profile": "cpu",
     "report": None,
     "targets": None,
     "doctor": None,
 }
 """The extra of pyproject.toml that each command needs on top of the base."""
-STAND_INS = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime-openvino")}
-"""Other distributions of the same importable package."""
+OPTIONS = {"profile --data": "pillow", "profile: GPU power": "nvidia-ml-py"}
+"""What needs a package more."""
 
 
 class Ability(Strict):
@@ -45,6 +53,8 @@ class Ability(Strict):
 
 
 class Abilities(Strict):
+    """What a machine says of itself. None or empty: it does not tell."""
+
     python: str
     edgeprune: str
     versions: dict[str, str | None]
@@ -57,43 +67,93 @@ class Abilities(Strict):
     cpu_flags: list[str]
     governor: str | None
     target: str | None
-    """The shipped CPU target that this machine is."""
-    power: str
+    """The shipped target that this machine is, that of its accelerator before that of its CPU."""
+    targets: list[str]
+    module: str | None
+    soc: str | None
+    compute_capability: str | None
+    l4t: str | None
+    jetpack: str | None
+    power_mode: PowerMode | None
+    power_modes: list[PowerMode]
+    clocks_locked: bool | None
+    gpu_governor: str | None
+    clocks_mhz: dict[str, float]
+    temperatures_c: dict[str, float]
+    throttled: dict[str, float]
+    """Counters and states of slowing down that are not at zero."""
+    runtimes: list[str]
+    """Those that `profile --runtime` can take here."""
+    power: str | None
+    """Why power cannot be measured here."""
+    power_sensor: str | None
+    rails: list[str]
+    """Whose sum is the total."""
+    warnings: list[str]
     commands: dict[str, Ability]
+    options: dict[str, Ability]
+    """What a command can do besides, with a package more."""
 
 
-def abilities() -> Abilities:
+def abilities(root: Path = Path("/")) -> Abilities:
     """Look this machine over."""
-    host = probe()
-    try:
-        target = host_target(host)
-    except EdgepruneError:
-        target = None
+    host = probe(root)
+    targets = device_targets(host)
+    sensor = find_sensor(root)
+    if isinstance(sensor, str) and host.gpus:
+        gpu = find_nvml()
+        sensor = gpu if not isinstance(gpu, str) else f"{sensor}; {gpu}"
+    about = None if isinstance(sensor, str) else sensor.about
     return Abilities(
         python=platform.python_version(),
         edgeprune=__version__,
-        versions={package: installed(package) for package in SHOWN},
-        device=host.device,
-        processor=host.processor,
-        cores=host.cores,
-        memory_bytes=host.memory_bytes,
-        gpus=list(host.gpus),
-        cpu_flags=list(host.flags),
-        governor=host.governor,
-        target=target,
-        power=str(measure_power().reason),
+        versions={package: installed(package) for package in SHOWN} | dict(system_versions(root)),
+        target=targets[0] if targets else None,
+        targets=targets,
+        runtimes=list(offered()),
+        power=sensor if isinstance(sensor, str) else None,
+        power_sensor=about.name if about is not None else None,
+        rails=list(about.total) if about is not None else [],
+        warnings=warnings(host, targets[0]) if targets else [],
         commands={command: ability(extra) for command, extra in EXTRAS.items()} | {"build": build_ability()},
+        options={option: _option(package) for option, package in OPTIONS.items()},
+        **_state(host, root),
     )
 
 
-def installed(package: str) -> str | None:
-    """Return a package's installed version, or that of a stand-in; None where there is none."""
-    for name in (package, *STAND_INS.get(package, ())):
-        try:
-            return importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return None
+def _state(host: Host, root: Path) -> dict[str, Any]:
+    """The fields that are the machine's own."""
+    board, clocks = host.board, host.clocks
+    return {
+        "device": host.device,
+        "processor": host.processor,
+        "cores": host.cores,
+        "memory_bytes": host.memory_bytes,
+        "gpus": list(host.gpus),
+        "cpu_flags": list(host.flags),
+        "governor": host.governor,
+        "module": board.module if board is not None else None,
+        "soc": board.soc if board is not None else None,
+        "compute_capability": board.compute_capability if board is not None else None,
+        "l4t": board.l4t if board is not None else None,
+        "jetpack": board.jetpack if board is not None else None,
+        "power_mode": board.power_mode if board is not None else None,
+        "power_modes": list(board.modes) if board is not None else [],
+        "clocks_locked": clocks.locked if clocks is not None else None,
+        "gpu_governor": clocks.gpu_governor if clocks is not None else None,
+        "clocks_mhz": clocks_mhz(root),
+        "temperatures_c": temperatures_c(root),
+        "throttled": {name: value for name, value in throttle_counts(root).items() if value > 0},
+    }
+
+
+def _option(package: str) -> Ability:
+    version = installed(package)
+    return Ability(
+        works=version is not None,
+        missing=[] if version is not None else [package],
+        install=None if version is not None else f"pip install {package}",
+    )
 
 
 def ability(extra: str | None) -> Ability:

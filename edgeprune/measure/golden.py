@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.engine.runner import Runner
 from edgeprune.errors import EdgepruneError
 from edgeprune.spec.bundle import Bundle
 from edgeprune.spec.profile import GoldenResult
@@ -43,7 +43,16 @@ def load_golden(bundle: Bundle) -> Golden:
     return golden
 
 
-def check_golden(bundle: Bundle, runner: Runner) -> GoldenResult:
+class Answering(Protocol):
+    """A runner, as far as its answers are concerned."""
+
+    @property
+    def runtime(self) -> str: ...
+
+    def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]: ...
+
+
+def check_golden(bundle: Bundle, runner: Answering) -> GoldenResult:
     """Run the golden inputs one by one and compare.
 
     Raises:

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edgeprune.engine.cores import physical_cores, usable_cpus
+from edgeprune.measure.board import Board, read_board
+from edgeprune.measure.clocks import Clocks, read_clocks
+from edgeprune.measure.facts import field, text
 
 INT8_FLAGS = ("avx2", "avx512bw", "avx512_vnni", "avx_vnni", "amx_int8", "asimddp", "i8mm")
 """The flags of /proc/cpuinfo that decide which INT8 kernels run."""
@@ -29,6 +32,9 @@ class Host:
     flags: tuple[str, ...]
     """Those of INT8_FLAGS that are there."""
     governor: str | None
+    board: Board | None = None
+    """A Jetson's."""
+    clocks: Clocks | None = None
 
     @property
     def lacks_vnni(self) -> bool:
@@ -38,27 +44,22 @@ class Host:
 
 def probe(root: Path = Path("/")) -> Host:
     """Read this machine's description; what it does not tell is left empty."""
-    cpuinfo = _text(root / "proc/cpuinfo")
+    cpuinfo = text(root / "proc/cpuinfo")
     flags = _flags(cpuinfo)
-    model = _text(root / "proc/device-tree/model").strip("\0\n ")
-    meminfo = re.search(r"^MemTotal:\s+(\d+) kB", _text(root / "proc/meminfo"), re.MULTILINE)
-    frequency = root / f"sys/devices/system/cpu/cpu{usable_cpus()[0]}/cpufreq/scaling_governor"
+    model = text(root / "proc/device-tree/model")
+    memory = field(r"^MemTotal:\s+(\d+) kB", text(root / "proc/meminfo"))
+    clocks = read_clocks(root, usable_cpus()[0])
     return Host(
         device=model or f"{platform.machine()} {platform.system()}",
         processor=_processor(cpuinfo),
         gpus=_gpus(root),
         cores=physical_cores(root),
-        memory_bytes=1024 * int(meminfo[1]) if meminfo else _installed_memory(),
+        memory_bytes=1024 * int(memory) if memory else _installed_memory(),
         flags=tuple(flag for flag in INT8_FLAGS if flag in flags),
-        governor=_text(frequency).strip() or None,
+        governor=clocks.governor,
+        board=read_board(root),
+        clocks=clocks,
     )
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _flags(cpuinfo: str) -> set[str]:
@@ -81,7 +82,7 @@ def _processor(cpuinfo: str) -> str:
 def _gpus(root: Path) -> tuple[str, ...]:
     """Names that the NVIDIA driver of a desktop GPU lists."""
     files = sorted((root / "proc/driver/nvidia/gpus").glob("*/information"))
-    names = (re.search(r"^Model:\s*(.+)$", _text(file), re.MULTILINE) for file in files)
+    names = (re.search(r"^Model:\s*(.+)$", text(file), re.MULTILINE) for file in files)
     return tuple(name[1].strip() for name in names if name)
 
 

@@ -3,153 +3,190 @@
 from __future__ import annotations
 
 import datetime
-import importlib
-import importlib.util
-import os
-import platform
-import tempfile
+import time
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from edgeprune import __version__
-from edgeprune.engine.ort_layers import layer_times
-from edgeprune.engine.runner import open_runner
-from edgeprune.engine.trt.offer import available
+from edgeprune.engine.runner import RuntimeName
 from edgeprune.errors import EdgepruneError
-from edgeprune.measure.golden import check_golden, load_golden
-from edgeprune.measure.latency import measure_latency
-from edgeprune.measure.match import saturates, target_mismatch
-from edgeprune.measure.memory import measure_memory
-from edgeprune.measure.power import measure_power
+from edgeprune.measure.accuracy import find_images, measure_accuracy
+from edgeprune.measure.clocks import Watch
+from edgeprune.measure.golden import check_golden
+from edgeprune.measure.latency import Calls, measure_latency, measure_streams
+from edgeprune.measure.layer_rows import layer_costs, layer_rows
+from edgeprune.measure.memory import Loading, measure_memory
+from edgeprune.measure.paired import measure_paired
+from edgeprune.measure.power import Idle, find_sensor, power_of, unmeasured
 from edgeprune.measure.probe import Host, probe
+from edgeprune.measure.sensors.meter import read_meter
+from edgeprune.measure.sensors.sampling import Sampler
+from edgeprune.measure.software import versions
+from edgeprune.measure.subject import Subject, machine_of, open_subject
 from edgeprune.progress import Tick, silent
-from edgeprune.spec.bundle import MODEL, Bundle, open_bundle
-from edgeprune.spec.profile import LayerTime, Machine, Profile
+from edgeprune.spec.bundle import MODEL
+from edgeprune.spec.machine import Conditions
+from edgeprune.spec.power import Power
+from edgeprune.spec.profile import Memory, Profile, Ratio
 
-LAYER_CALLS = 50
-"""The runtime's profiler writes every node of every call: enough for a median, small enough for its file."""
-SATURATES = (
-    "without VNNI the fast kernels saturate on 8-bit weights, so the bundle ran in the exact, slower mode; "
-    "export for cpu-x86-avx2"
-)
+SECONDS = 10.0
+IDLE_S = 30.0
+"""Of the baseline at the most; no longer than the calls are timed."""
+
+
+@dataclass(frozen=True)
+class Wishes:
+    """What to measure beside one stream at one batch size."""
+
+    runtime: RuntimeName | None = None
+    batches: tuple[int, ...] = ()
+    streams: tuple[int, ...] = ()
+    against: Path | None = None
+    """A bundle to compare with, both timed in turn."""
+    meter: Path | None = None
+    """The log of an external power meter."""
+    data: Path | None = None
+    """Class folders of test images."""
+    layers: bool = False
+    """A table of layer shapes, for budgets in milliseconds."""
+    root: Path = field(default=Path("/"))
+    """Where /proc and /sys are."""
 
 
 def profile_bundle(
     path: str | Path,
-    seconds: float = 3.0,
+    seconds: float = SECONDS,
     threads: int | None = None,
     batch: int = 1,
     tick: Tick = silent,
+    wishes: Wishes = Wishes(),
 ) -> Profile:
     """Verify a bundle's hashes, check its golden outputs, and measure it on this machine.
 
     Raises:
         EdgepruneError: a damaged bundle, answers beyond the tolerance, or a runtime that is not here.
     """
-    if seconds <= 0 or batch < 1 or (threads is not None and threads < 1):
-        raise EdgepruneError("seconds, threads and batch must be positive.")
+    return profile_with_calls(path, seconds, threads, batch, tick, wishes)[0]
+
+
+def profile_with_calls(
+    path: str | Path, seconds: float, threads: int | None, batch: int, tick: Tick, wishes: Wishes
+) -> tuple[Profile, Calls]:
+    """Like `profile_bundle`, and the timed calls one by one."""
+    sizes = [batch, *wishes.batches, *wishes.streams]
+    if seconds <= 0 or min(sizes) < 1 or (threads is not None and threads < 1):
+        raise EdgepruneError("seconds, threads, batch and streams must be positive.")
     tick("checking the bundle", 0, 1)
-    bundle = open_bundle(Path(path))
-    _refuse_foreign(bundle)
-    manifest, host = bundle.manifest, probe()
-    exact = saturates(host, manifest)
-    runner = open_runner(bundle, threads, exact=exact)
-    golden = check_golden(bundle, runner)
+    host = probe(wishes.root)
+    subject = open_subject(Path(path), host, threads, wishes.runtime)
+    other = open_subject(wishes.against, host, threads, wishes.runtime) if wishes.against is not None else None
+    manifest, runner = subject.bundle.manifest, subject.runner
+    if wishes.layers and not manifest.layers:
+        raise EdgepruneError(
+            f"{path}: describes no layers, so there is no table. Export it again, or leave --layers out."
+        )
+    images = find_images(wishes.data, subject.bundle) if wishes.data is not None else None
+    golden = check_golden(subject.bundle, runner)
+    if other is not None:
+        check_golden(other.bundle, other.runner)
     tick("checking the bundle", 1, 1)
-    shape = (batch, *manifest.input.shape)
-    x = np.resize(load_golden(bundle).input, shape)
-    latency = measure_latency(runner, x, seconds, tick)
-    tick("measuring memory", 0, 1)
-    memory = measure_memory(bundle.model, shape, runner.threads, exact=exact)
-    tick("measuring memory", 1, 1)
-    tick("timing layers", 0, 1)
-    times = layer_times(bundle.model, x, LAYER_CALLS, runner.threads, exact=exact)
-    tick("timing layers", 1, 1)
-    return Profile(
+    calls, power, conditions = _timed(subject, subject.input(batch), seconds, tick, wishes)
+    latency = calls.latency()
+    loads = [each.latency() for each in _loads(subject, batch, seconds, tick, wishes)]
+    profile = Profile(
         date=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
         edgeprune_version=__version__,
-        bundle_sha256=bundle.digest,
+        bundle_sha256=subject.bundle.digest,
         model_sha256=manifest.files[MODEL].sha256,
         name=manifest.name,
         target=manifest.target,
         precision=manifest.precision,
         runtime=runner.runtime,
-        versions=versions(),
-        machine=_machine(host, bundle, runner.threads),
+        versions=versions(wishes.root),
+        machine=machine_of(host, subject, conditions),
         golden=golden,
         latency_ms=latency,
-        memory=memory,
-        power=measure_power(),
+        memory=_memory(subject, host, batch, tick),
+        power=power,
         macs=manifest.macs,
         params=manifest.params,
         int8_macs_share=manifest.int8_macs_share,
         accuracy=manifest.accuracy,
         accuracy_se=manifest.accuracy_se,
         recipe=manifest.recipe,
-        layers=_shared_out(times, latency.p50 / batch),
+        layers=layer_rows(subject, batch, latency.p50, tick),
+        loads=tuple(loads),
+        ratio=_ratio(subject, other, batch, seconds, tick) if other is not None else None,
+        measured_accuracy=measure_accuracy(subject.bundle, runner, images, tick) if images is not None else None,
+        predicted_ms=manifest.predicted_latency_ms,
+        predicted_from=manifest.predicted_from,
+        layer_costs=layer_costs(subject, host, tick) if wishes.layers else None,
     )
+    return profile, calls
 
 
-def _shared_out(times: dict[str, float], whole_ms: float) -> tuple[LayerTime, ...]:
-    """The time of a call, shared out as the profiler's times are: the profiler itself slows every node."""
-    total = max(sum(times.values()), 1e-9)
-    return tuple(LayerTime(name=name, ms=whole_ms * ms / total) for name, ms in times.items())
-
-
-def write_profile(profile: Profile, folder: Path) -> Path:
-    """Write `TARGET/NAME-MODELHASH12.json` into a folder, by atomic rename, and return its path."""
-    parts = (profile.target, profile.name)
-    target, name = ("".join(c if c.isalnum() or c in "-_." else "-" for c in part) for part in parts)
-    path = folder / target / f"{name}-{profile.model_sha256[:12]}.json"
-    text = profile.model_dump_json(by_alias=True, indent=2) + "\n"
+def _timed(
+    subject: Subject, x: NDArray[np.float32], seconds: float, tick: Tick, wishes: Wishes
+) -> tuple[Calls, Power, Conditions | None]:
+    """Time calls with the sensors running along."""
+    sensor = find_sensor(wishes.root, subject.runner.on_gpu) if wishes.meter is None else "the external meter counts"
+    sampler = Sampler(None if isinstance(sensor, str) else sensor, Watch(wishes.root))
+    offset = time.perf_counter() - time.time()
+    idle = None
+    sampler.start()
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, unfinished = tempfile.mkstemp(dir=path.parent, prefix=".profile-")
-    except OSError as error:
-        raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Name a folder with -o.") from None
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as stream:
-            stream.write(text)
-        Path(unfinished).chmod(0o644)  # mkstemp's 0600 is for secrets
-        Path(unfinished).replace(path)
-    except OSError as error:
-        Path(unfinished).unlink(missing_ok=True)
-        raise EdgepruneError(f"{path}: cannot be written ({error.strerror}). Name a folder with -o.") from None
-    return path
+        if wishes.meter is not None or not isinstance(sensor, str):
+            idle = _idle(min(IDLE_S, seconds), tick)
+        calls = measure_latency(subject.runner, x, seconds, tick)
+    finally:
+        trace = sampler.stop()
+    if wishes.meter is not None:
+        trace = read_meter(wishes.meter, offset)
+    power = power_of(trace, calls, idle) if trace is not None else unmeasured(str(sensor))
+    return calls, power, sampler.watch.conditions()
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides the figures, as far as it is installed."""
-    found = {"python": platform.python_version(), "edgeprune": __version__, "system": platform.platform()}
-    for package in ("numpy", "onnxruntime"):
-        if importlib.util.find_spec(package):
-            found[package] = str(importlib.import_module(package).__version__)
+def _idle(seconds: float, tick: Tick) -> Idle:
+    """Let the machine rest, the network loaded: what it takes then is no inference's."""
+    begin = time.perf_counter()
+    while (spent := time.perf_counter() - begin) < seconds:
+        tick("measuring the idle machine", int(100 * spent / seconds), 100)
+        time.sleep(min(0.2, seconds - spent))
+    tick("measuring the idle machine", 100, 100)
+    return Idle(begin, time.perf_counter())
+
+
+def _loads(subject: Subject, batch: int, seconds: float, tick: Tick, wishes: Wishes) -> list[Calls]:
+    """The batch sizes and numbers of streams that were asked for beside the first."""
+    found = [
+        measure_latency(subject.runner, subject.input(size), seconds, tick) for size in wishes.batches if size != batch
+    ]
+    for streams in (count for count in wishes.streams if count > 1):
+        for size in dict.fromkeys((batch, *wishes.batches)):
+            found.append(measure_streams(subject.runner, subject.input(size), seconds, streams, tick))
     return found
 
 
-def _refuse_foreign(bundle: Bundle) -> None:
-    if bundle.manifest.runtime != "tensorrt":
-        return
-    made_for = f"{bundle.path}: made for TensorRT; its engine is built on the device"
-    if available():
-        raise EdgepruneError(f"{made_for}. edgeprune build {bundle.path} builds it here and measures it.")
-    raise EdgepruneError(f"{made_for}. There is no TensorRT here: profile it on the {bundle.manifest.target}.")
-
-
-def _machine(host: Host, bundle: Bundle, threads: int) -> Machine:
-    reasons = [target_mismatch(host, bundle.manifest.target)]
-    if saturates(host, bundle.manifest):
-        reasons.append(SATURATES)
-    apart = "; ".join(reason for reason in reasons if reason)
-    return Machine(
-        device=host.device,
-        processor=host.processor,
-        cores=host.cores,
-        threads=threads,
-        memory_bytes=host.memory_bytes,
-        cpu_flags=list(host.flags),
-        governor=host.governor,
-        matches_target=not apart,
-        mismatch=apart or None,
+def _ratio(subject: Subject, other: Subject, batch: int, seconds: float, tick: Tick) -> Ratio:
+    found = measure_paired(subject.again, other.again, (subject.input(batch), other.input(batch)), seconds, tick)
+    return Ratio(
+        against=other.bundle.manifest.name,
+        against_model_sha256=other.bundle.manifest.files[MODEL].sha256,
+        ratio=found.ratio(),
+        pairs=found.pairs,
+        loads=len(found.ratios),
+        p50=found.first_ms,
+        against_p50=found.second_ms,
     )
+
+
+def _memory(subject: Subject, host: Host, batch: int, tick: Tick) -> Memory:
+    tick("measuring memory", 0, 1)
+    shape = (batch, *subject.bundle.manifest.input.shape)
+    loading = Loading(subject.runtime, subject.exact, unified=host.board is not None)
+    memory = measure_memory(subject.bundle.model, shape, subject.runner.threads, loading)
+    tick("measuring memory", 1, 1)
+    return memory

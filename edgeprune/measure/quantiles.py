@@ -22,17 +22,19 @@ CONFIDENCE = 0.95
 def latency(durations_ms: NDArray[np.float64], batch: int, warm_up: int, settled: bool) -> Latency:
     """Summarise the durations of timed calls, in the order in which they were made."""
     count = len(durations_ms)
-    shares = [0.5, 0.9] + ([0.99] if count >= P99_MIN_COUNT else [])
+    shares = [0.5, 0.9, 0.95] + ([0.99] if count >= P99_MIN_COUNT else [])
     values = np.quantile(durations_ms, shares)
     intervals = quantile_intervals(durations_ms, shares)
     mean = float(durations_ms.mean())
     return Latency(
         p50=float(values[0]),
         p90=float(values[1]),
-        p99=float(values[2]) if len(shares) > 2 else None,
+        p95=float(values[2]),
+        p99=float(values[3]) if len(shares) > 3 else None,
         p50_ci=intervals[0],
         p90_ci=intervals[1],
-        p99_ci=intervals[2] if len(shares) > 2 else None,
+        p95_ci=intervals[2],
+        p99_ci=intervals[3] if len(shares) > 3 else None,
         mean=mean,
         minimum=float(durations_ms.min()),
         count=count,

@@ -6,34 +6,28 @@ TensorRT ends this process and not the command.
 
 from __future__ import annotations
 
-import datetime
-import hashlib
 import os
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.engine.trt.build import build_plan, prepare_onnx
-from edgeprune.engine.trt.build_log import read_sparsity
+from edgeprune.engine.ort_layers import NodeTime
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.layers import int8_share
 from edgeprune.engine.trt.load import load_tensorrt
-from edgeprune.engine.trt.log import logger_for, open_log
-from edgeprune.engine.trt.plans import Plan, PlanRecord, find_plan, plan_path, write_plan
+from edgeprune.engine.trt.make import Making, make_plan
+from edgeprune.engine.trt.plans import Plan, find_plan
 from edgeprune.engine.trt.progress_lines import answer_line, fault_line, tell_line, tick_line
-from edgeprune.engine.trt.release import Release, parse_release
+from edgeprune.engine.trt.release import parse_release
 from edgeprune.engine.trt.runner import PlanRunner, open_plan
 from edgeprune.engine.trt.timing import streams_per_s, time_queries
-from edgeprune.engine.trt.timing_cache import cache_key, load_cache, save_cache
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.golden import check_golden, load_golden
 from edgeprune.measure.trt_request import BuildRequest
-from edgeprune.spec.bundle import MODEL, Bundle, FileSum, file_sum, open_bundle
+from edgeprune.spec.bundle import Bundle, file_sum, open_bundle
 from edgeprune.spec.engine import EngineReport
 from edgeprune.spec.profile import GoldenResult
 from edgeprune.spec.strict import read_json
@@ -58,11 +52,7 @@ def work(request: BuildRequest) -> EngineReport:
         EdgepruneError: TensorRT refuses, or its answers are not the bundle's.
     """
     bundle = open_bundle(Path(request.bundle))
-    gpu = first_gpu()
-    assert isinstance(gpu, Gpu), "the parent has found one"
-    trt = load_tensorrt()
-    release = parse_release(trt.__version__)
-    plan = _known_plan(request, bundle, gpu, release) or _built_plan(request, bundle, gpu, trt, release)
+    plan = _known_plan(request, bundle) or _built_plan(request, bundle)
     runner = open_plan(bundle.model, plan, request.streams)
     try:
         return _measured(request, bundle, runner)
@@ -70,44 +60,22 @@ def work(request: BuildRequest) -> EngineReport:
         runner.close()
 
 
-def _known_plan(request: BuildRequest, bundle: Bundle, gpu: Gpu, release: Release) -> Plan | None:
+def _known_plan(request: BuildRequest, bundle: Bundle) -> Plan | None:
     if request.rebuild:
         return None
+    gpu = first_gpu()
+    assert isinstance(gpu, Gpu), "the parent has found one"
     try:
-        plan = find_plan(bundle.model, gpu, release, request.settings)
+        plan = find_plan(bundle.model, gpu, parse_release(load_tensorrt().__version__), request.settings)
     except EdgepruneError:
         return None
     tell_line(f"taken: {plan.path}, built {plan.record.built}; --rebuild builds it again")
     return plan
 
 
-def _built_plan(request: BuildRequest, bundle: Bundle, gpu: Gpu, trt: Any, release: Release) -> Plan:
-    settings, cache = request.settings, Path(request.timing_cache)
-    key = cache_key(release, gpu)
-    log = open_log(Path(request.log))
-    logger = logger_for(trt, log)
-    model = prepare_onnx(bundle.model, release, settings)
-    start = time.perf_counter()
-    known = load_cache(cache, key, tell_line)
-    content, measured = build_plan(trt, logger, log, model, settings, release, known, tick_line)
-    seconds = time.perf_counter() - start
-    if measured:
-        save_cache(cache, measured, key)
-    path = plan_path(bundle.model, gpu, release, settings)
-    sparsity = read_sparsity(text for _, text in log.lines)
-    record = PlanRecord(
-        built=datetime.datetime.now(datetime.timezone.utc).isoformat(timespec="seconds"),
-        seconds=seconds,
-        model_sha256=bundle.manifest.files[MODEL].sha256,
-        device=gpu.name,
-        capability=gpu.capability,
-        tensorrt=str(release),
-        settings=settings,
-        plan=FileSum(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),
-        eligible=None if sparsity is None else sparsity.eligible,
-        picked=None if sparsity is None else sparsity.picked,
-    )
-    return write_plan(path, content, record)
+def _built_plan(request: BuildRequest, bundle: Bundle) -> Plan:
+    making = Making(bundle.model, request.settings, Path(request.timing_cache), Path(request.log))
+    return make_plan(making, tick_line, tell_line)
 
 
 @dataclass(frozen=True)
@@ -117,10 +85,18 @@ class OneByOne:
     runner: PlanRunner
     threads: int = 1
     simulated: bool = False
+    on_gpu: bool = True
 
     @property
     def runtime(self) -> str:
         return self.runner.runtime
+
+    @property
+    def settings(self) -> dict[str, str]:
+        return self.runner.settings
+
+    def layer_times(self, x: NDArray[np.float32], calls: int) -> list[NodeTime]:
+        return self.runner.layer_times(x, calls)
 
     def run(self, x: NDArray[np.float32]) -> NDArray[np.float32]:
         least = self.runner.lanes[0].ends.least

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from edgeprune.compact.keeps import Keeps
 from edgeprune.curvature.layer_gradients import as_pictures
+from edgeprune.merging.pairs import GIVEN
 from edgeprune.model.attributes import attribute
 from edgeprune.model.operators import arguments
 from edgeprune.model.provenance import Provenance
@@ -26,6 +27,7 @@ from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick, silent
 from edgeprune.reconstruction.cascade import Cascade, Place, Walking
 from edgeprune.reconstruction.channels import as_compacted, student_of
+from edgeprune.spec.methods import MergeName
 
 RIDGE = 1e-4
 """Of the mean square of a channel."""
@@ -56,6 +58,7 @@ def merge_channels(
     x: Tensor,
     walking: Walking | None = None,
     tick: Tick = silent,
+    how: MergeName = "joint",
     ridge: float = RIDGE,
 ) -> tuple[Traced, list[Merged]]:
     """Cut units out of a network and merge them into the others; `compact.apply` proves such a cut.
@@ -67,7 +70,9 @@ def merge_channels(
         x: calibration images `[n, ...]`; a batch of them is held back.
         walking: batches and memory.
         tick: told of the layers.
-        ridge: see `RIDGE`.
+        how: all channels that stay give together; each donor by the one channel that explains most of it, by so much
+            or by half of it; or none.
+        ridge: of the joint merge; see `RIDGE`.
     """
     units = found.closed(units)
     thin, weights, pick = student_of(dense, found, units)
@@ -81,7 +86,7 @@ def merge_channels(
             if place.simple is None or place.simple.geometry.groups != 1 or number == 0:
                 continue
             kept = keeps.of_parameter(place.weight)
-            log, tensors = _merged(place, kept, ridge)
+            log, tensors = _merged(place, kept, how, ridge)
             if log.gone:
                 done.append(log)
             if log.taken == "merged":
@@ -96,7 +101,7 @@ def merge_channels(
     return as_compacted(thin, dense), done
 
 
-def _merged(place: Place, kept: dict[int, Tensor], ridge: float) -> tuple[Merged, dict[str, Tensor]]:
+def _merged(place: Place, kept: dict[int, Tensor], how: MergeName, ridge: float) -> tuple[Merged, dict[str, Tensor]]:
     """A layer's tensors on the combination, and how much of its inputs that is."""
     full = attribute(place.cascade.dense.module, place.weight)
     inputs = kept.get(1, torch.ones(full.shape[1], dtype=torch.bool)).nonzero().flatten()
@@ -104,11 +109,11 @@ def _merged(place: Place, kept: dict[int, Tensor], ridge: float) -> tuple[Merged
     stay = len(inputs) + (1 if bias is not None else 0)
     moments = sum(_moments(place, number, bias is not None) for number in place.fitted)
     assert isinstance(moments, Tensor)
-    own = moments[:stay, :stay]
-    own = own + ridge * own.diagonal()[: len(inputs)].mean() * torch.eye(stay).to(own)
-    shares = torch.linalg.solve(own, moments[:stay, stay:])  # [stay, C]
-    plain = torch.zeros_like(shares)
+    plain = torch.zeros_like(moments[:stay, stay:])  # [stay, C]
     plain[torch.arange(len(inputs)), inputs.to(plain.device)] = 1
+    shares = (
+        _jointly(moments, stay, len(inputs), ridge) if how == "joint" else _singly(moments, plain, len(inputs), how)
+    )
     judged = _moments(place, place.held_back, bias is not None)
     log = Merged(
         place.weight, full.shape[1] - len(inputs), len(inputs), _missed(judged, plain), _missed(judged, shares)
@@ -120,6 +125,27 @@ def _merged(place: Place, kept: dict[int, Tensor], ridge: float) -> tuple[Merged
         constant = rows.flatten(2).sum(2) @ shares[-1] if rows.dim() > 2 else rows @ shares[-1]
         tensors[bias] = attribute(place.cascade.dense.module, bias)[outputs].double() + constant
     return log, {name: value.to(full) for name, value in tensors.items()}
+
+
+def _jointly(moments: Tensor, stay: int, channels: int, ridge: float) -> Tensor:
+    """Ridge least squares of all dense channels on those that stay and a constant, `[stay, C]`."""
+    own = moments[:stay, :stay]
+    own = own + ridge * own.diagonal()[:channels].mean() * torch.eye(stay).to(own)
+    solved: Tensor = torch.linalg.solve(own, moments[:stay, stay:])
+    return solved
+
+
+def _singly(moments: Tensor, plain: Tensor, channels: int, how: MergeName) -> Tensor:
+    """Each donor from the channel that explains most of its energy, `(E x_i x_j)^2 / E x_j^2`."""
+    shares, gone = plain.clone(), plain[:channels].sum(0) == 0
+    if how == "none":
+        return shares
+    both = moments[:channels, len(plain) :][:, gone]
+    own = moments.diagonal()[:channels, None].clamp_min(torch.finfo(torch.float64).tiny)
+    taker = (both.square() / own).argmax(0)
+    columns = gone.nonzero().flatten()
+    shares[taker, columns] = (both / own)[taker, torch.arange(len(columns))] if how == "pair" else GIVEN
+    return shares
 
 
 def _moments(place: Place, number: int, constant: bool) -> Tensor:

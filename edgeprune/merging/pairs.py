@@ -4,12 +4,13 @@ CAMP-HiVe (arXiv 2511.06265) gives half of a less significant weight to a more s
 give follows from the loss's second-order model. With `H = V L V' + D` (L, D diagonal), the weights P set to zero and
 the kept ones K moved by delta, the loss changes by
 
-    g_K' delta - g_P' w_P + 1/2 r' L r + 1/2 delta' D_K delta + 1/2 w_P' D_P w_P,    r = V_P' w_P - V_K' delta,
+    1/2 r' L r + 1/2 delta' D_K delta + 1/2 w_P' D_P w_P,    r = V_P' w_P - V_K' delta,
 
-g being the gradient (a network that was cut stands at no minimum) and r the displacement along the eigenvectors that is
-not made up for yet. One acceptor j alone takes `step = (v_j' L r - g_j - d_j delta_j) / (d_j + v_j' L v_j)`; visiting
-them in turn, r going along, is coordinate descent on a convex quadratic. Its limit, where g is zero, is the Woodbury
-form of Optimal Brain Surgeon's compensation (Hassibi and Stork 1993), `delta = D^-1 V (L^-1 + V' D^-1 V)^-1 V_P' w_P`.
+r being the displacement along the eigenvectors that is not made up for yet. (The gradient, which is not zero in a
+network that was cut, is left out: along directions of little curvature it predicts steps for which no quadratic model
+holds.) One acceptor j alone takes `step = (v_j' L r - d_j delta_j) / (d_j + v_j' L v_j)`; visiting them in turn, r
+going along, is coordinate descent on a convex quadratic. Its limit is the Woodbury form of Optimal Brain Surgeon's
+compensation (Hassibi and Stork 1993), `delta = D^-1 V (L^-1 + V' D^-1 V)^-1 V_P' w_P`.
 Acceptors are visited in blocks that are solved together, which the same form does in `[k, k]`.
 """
 
@@ -31,12 +32,11 @@ GIVEN = 0.5
 
 @dataclass(frozen=True)
 class Quadratic:
-    """The model above, float64: `v` `[n, k]`, `values` `[k]`; `rest`, `slope` and `w` `[n]`; `gone`, `kept` indices."""
+    """The model above, float64: `v` `[n, k]`, `values` `[k]`; `rest` and `w` `[n]`; `gone`, `kept` indices."""
 
     v: Tensor
     values: Tensor
     rest: Tensor
-    slope: Tensor
     w: Tensor
     gone: Tensor
     kept: Tensor
@@ -48,7 +48,6 @@ class Quadratic:
             curved.vectors.double(),
             curved.values.double(),
             curved.rest.double(),
-            curved.slope.double(),
             w.double(),
             gone,
             kept,
@@ -63,8 +62,7 @@ class Quadratic:
         r = self.left(delta)
         fixed = (self.rest[self.gone] * self.w[self.gone].square()).sum()
         moved = (self.rest[self.kept] * delta.square()).sum()
-        first = self.slope[self.kept] @ delta - self.slope[self.gone] @ self.w[self.gone]
-        return float(first + ((self.values * r.square()).sum() + moved + fixed) / 2)
+        return float(((self.values * r.square()).sum() + moved + fixed) / 2)
 
 
 def sweep(
@@ -86,7 +84,7 @@ def sweep(
         for places in order.split(block):
             index = model.kept[places]
             v, d = model.v[index], model.rest[index]
-            slope = v @ (model.values * r) - d * delta[places] - model.slope[index]
+            slope = v @ (model.values * r) - d * delta[places]
             aim = delta[places] + _solved(v, d, model.values, slope)
             step = aim.clamp(-bound[places], bound[places]) - delta[places]
             # Of a block of several the best point within the bounds need not lie where the best point is cut off.
@@ -102,7 +100,7 @@ def woodbury(model: Quadratic) -> Tensor:
     """The sweeps' limit without bounds, in closed form, `[kept]`."""
     v, d = model.v[model.kept], model.rest[model.kept]
     zero = torch.zeros(len(model.kept), dtype=torch.float64)
-    return _solved(v, d, model.values, v @ (model.values * model.left(zero)) - model.slope[model.kept])
+    return _solved(v, d, model.values, v @ (model.values * model.left(zero)))
 
 
 def _solved(v: Tensor, d: Tensor, values: Tensor, slope: Tensor) -> Tensor:
@@ -125,12 +123,14 @@ def round_robin(tensors: Sequence[int], gone: Tensor, kept: Tensor, order: Tenso
         kept: indices of the acceptors.
         order: places in `kept`, the most significant first.
     """
-    partner = torch.full((len(gone),), -1)
-    owner_gone, owner_kept = _owners(tensors, gone), _owners(tensors, kept[order])
-    for tensor in range(len(tensors)):
-        donors, acceptors = (owner_gone == tensor).nonzero().flatten(), order[owner_kept == tensor]
-        if len(acceptors):
-            partner[donors] = acceptors[torch.arange(len(donors)) % len(acceptors)]
+    mine, theirs = _owners(tensors, gone), _owners(tensors, kept[order])
+    turn = theirs.argsort(stable=True)
+    count = torch.bincount(theirs, minlength=len(tensors))
+    first, donors = count.cumsum(0) - count, torch.bincount(mine, minlength=len(tensors))
+    number = torch.arange(len(gone)) - (donors.cumsum(0) - donors)[mine]
+    taken = first[mine] + number % count[mine].clamp_min(1)
+    acceptors = order[turn] if len(order) else torch.zeros(1, dtype=torch.long)
+    partner: Tensor = torch.where(count[mine] > 0, acceptors[taken.clamp_max(len(acceptors) - 1)], -1)
     return partner
 
 

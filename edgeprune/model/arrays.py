@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.images import Frame, Images, fit, frame_for
+from edgeprune.model.images import frame_for
 from edgeprune.model.raw import Part, Raw, Request, check_classes, stratified
+from edgeprune.pictures import Frame, Images, fit
 from edgeprune.progress import Tick
 
 NPZ_KEYS = (

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from edgeprune.model.data import Augment, Split
-from edgeprune.model.images import Images
+from edgeprune.pictures import Images
 from edgeprune.spec.bundle import Preprocessing
 
 

@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model import arrays, folders, functions
-from edgeprune.model.images import Images
 from edgeprune.model.raw import Part, Raw, Request, stratified
 from edgeprune.model.user_code import is_reference
+from edgeprune.pictures import Images
 from edgeprune.progress import Tick, silent
 from edgeprune.spec.bundle import Preprocessing
 from edgeprune.spec.recipe import Source

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.images import Frame, Images, frame_for, is_grey, pixels
+from edgeprune.model.images import frame_for
 from edgeprune.model.raw import Part, Raw, Request, check_classes, stratified
+from edgeprune.pictures import Frame, Images, is_grey, pixels
 from edgeprune.progress import Tick
 
 ENDINGS = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}

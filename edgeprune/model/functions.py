@@ -16,9 +16,10 @@ from PIL import Image
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.arrays import from_arrays
-from edgeprune.model.images import Frame, Images, fit, frame_for, is_grey, pixels
+from edgeprune.model.images import frame_for
 from edgeprune.model.raw import Raw, Request
 from edgeprune.model.user_code import call, failure
+from edgeprune.pictures import Frame, Images, fit, is_grey, pixels
 
 SHAPE = "Return (train, test), each a sequence of (image, label) or a pair of arrays (images, labels)."
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.images import Frame, Images
+from edgeprune.pictures import Frame, Images
 from edgeprune.progress import Tick
 
 

@@ -7,9 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size
-from edgeprune.pipeline import curving, cutting, deliver, masking, ranking, rebuilding, steps
+from edgeprune.pipeline import curving, cutting, cycling, deliver, gain, masking, precision, ranking, rebuilding, steps
+from edgeprune.pipeline.channel_cycles import channel_cycles
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.ground import check_source
 from edgeprune.pipeline.search import search
@@ -38,7 +40,8 @@ def compress(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold
     Raises:
         EdgepruneError: anything that the user can mend.
     """
-    return _in_run(recipe, run, tick, tell, lambda work: _deliver(work, *_quantized(work)))
+    outcome: Outcome = _in_run(recipe, run, tick, tell, lambda work: _deliver(work, *_quantized(work)))
+    return outcome
 
 
 def prune(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
@@ -48,17 +51,37 @@ def prune(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -
         pruned = _pruned(work)
         return Outcome(pruned.stages, None, pruned.search)
 
-    return _in_run(recipe, run, tick, tell, go)
+    outcome: Outcome = _in_run(recipe, run, tick, tell, go)
+    return outcome
 
 
 def quantize(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Outcome:
     """Run the chain up to the network trained in INT8."""
 
     def go(work: Work) -> Outcome:
-        pruned, final = _quantized(work)
-        return Outcome(_unique([*pruned.stages, final]), None, pruned.search)
+        pruned, made = _quantized(work)
+        return Outcome(_unique([*pruned.stages, *made]), None, pruned.search)
 
-    return _in_run(recipe, run, tick, tell, go)
+    outcome: Outcome = _in_run(recipe, run, tick, tell, go)
+    return outcome
+
+
+def diagnose(recipe: Recipe, run: Path, tick: Tick = silent, tell: Tell = untold) -> Stage:
+    """Run the chain up to INT8, and look for where it loses accuracy.
+
+    Raises:
+        EdgepruneError: the run stays in float, or anything else that the user can mend.
+    """
+    if recipe.precision == "fp32":
+        raise EdgepruneError(f"{run}: stays in float, so there is no INT8 to diagnose. Run one without --fp32.")
+
+    def go(work: Work) -> Stage:
+        pruned = _pruned(work)
+        trained = steps.quantize(work, pruned.dense, pruned.cut, pruned.tuned)
+        return precision.diagnosis(work, pruned.tuned, trained)
+
+    found: Stage = _in_run(recipe, run, tick, tell, go)
+    return found
 
 
 @dataclass(frozen=True)
@@ -77,6 +100,10 @@ def _pruned(work: Work) -> _Pruned:
     dense = steps.dense(work)
     if parse_pattern(work.recipe.pattern).masks:
         return _masked(work, dense)
+    if work.recipe.method == "camp-hive":
+        merged = channel_cycles(work, dense)
+        tuned = steps.finetune(work, dense, merged.cut)
+        return _Pruned(_unique([dense, *merged.stages, tuned]), dense, merged.cut, tuned, None, None)
     scored = curving.curvature(work, dense)
     ranked = ranking.rank(work, dense, scored)
     budget = work.recipe.budget
@@ -100,6 +127,10 @@ def _pruned(work: Work) -> _Pruned:
 def _masked(work: Work, dense: Stage) -> _Pruned:
     if narrow := masking.too_narrow(work, dense):
         work.tell(narrow)
+    if work.recipe.method == "camp-hive":
+        cycled = cycling.cycles(work, dense)
+        tuned = steps.finetune(work, dense, cycled.cut)
+        return _Pruned(_unique([dense, *cycled.stages, tuned]), dense, cycled.cut, tuned, None, None)
     scored = masking.curvature(work, dense)
     cut = masking.prune(work, dense, scored)
     rebuilt = rebuilding.rebuild(work, dense, cut)
@@ -108,16 +139,20 @@ def _masked(work: Work, dense: Stage) -> _Pruned:
     return _Pruned(stages, dense, rebuilt, tuned, None, None)
 
 
-def _quantized(work: Work) -> tuple[_Pruned, Stage]:
+def _quantized(work: Work) -> tuple[_Pruned, tuple[Stage, ...]]:
+    """The stages up to the network that ships, the last one holding it."""
     pruned = _pruned(work)
-    return pruned, steps.quantize(work, pruned.dense, pruned.cut, pruned.tuned)
+    trained = steps.quantize(work, pruned.dense, pruned.cut, pruned.tuned)
+    settled = (trained, *precision.settle(work, pruned.tuned, trained))
+    return pruned, (*settled, gain.gain(work, pruned.tuned, settled[-1]))
 
 
-def _deliver(work: Work, pruned: _Pruned, final: Stage) -> Outcome:
+def _deliver(work: Work, pruned: _Pruned, made: tuple[Stage, ...]) -> Outcome:
+    final = made[-1]
     networks = deliver.Networks(pruned.dense, pruned.cut, pruned.tuned, final)
     exported = deliver.export(work, networks)
     judged = deliver.judge(work, networks, exported)
-    stages = _unique([*pruned.stages, final, exported, judged])
+    stages = _unique([*pruned.stages, *made, exported, judged])
     seconds: dict[str, float] = {}
     for stage in stages:
         seconds[stage.name] = round(seconds.get(stage.name, 0.0) + stage.seconds, 3)
@@ -132,7 +167,7 @@ def _unique(stages: list[Stage]) -> tuple[Stage, ...]:
     )
 
 
-def _in_run(recipe: Recipe, path: Path, tick: Tick, tell: Tell, steps_of: Callable[[Work], Any]) -> Outcome:
+def _in_run(recipe: Recipe, path: Path, tick: Tick, tell: Tell, steps_of: Callable[[Work], Any]) -> Any:
     target = load_target(recipe.target)
     if slow := no_speed(parse_pattern(recipe.pattern), target):
         tell(slow)
@@ -140,5 +175,4 @@ def _in_run(recipe: Recipe, path: Path, tick: Tick, tell: Tell, steps_of: Callab
     size = recipe.source.image_size or default_image_size(recipe.source.model)
     data = load_data(recipe.source, size, recipe.seed, tick)
     with open_run(path, recipe) as run:
-        outcome: Outcome = steps_of(Work(run, data, target, tick, tell))
-        return outcome
+        return steps_of(Work(run, data, target, tick, tell))

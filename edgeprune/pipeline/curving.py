@@ -13,6 +13,7 @@ from torch import Tensor
 
 from edgeprune.curvature.curvature import Curvature, load_curvature, save_curvature
 from edgeprune.curvature.density import spectral_density
+from edgeprune.curvature.low_rank import Remainder, low_rank, save_low_rank
 from edgeprune.curvature.matrix import Matrix
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.team import Team
@@ -26,7 +27,7 @@ from edgeprune.model.load import default_image_size, open_model
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.ground import check_reachable, check_source, freezing, open_ground
-from edgeprune.pipeline.steps import TRACES, Work
+from edgeprune.pipeline.steps import EIGENPAIRS, TRACES, Work
 from edgeprune.progress import Tick
 from edgeprune.pruning import certainty
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
@@ -44,16 +45,22 @@ def probing(recipe: Recipe) -> Probing:
     return Probing(asked.probes, asked.batch_size, recipe.seed, asked.matrix, asked.precision, asked.memory_mb)
 
 
-def curvature(work: Work, before: Stage) -> Stage | None:
-    """Per-channel Hessian traces, for methods that score by them."""
+def curvature(work: Work, before: Stage, check: bool = True) -> Stage | None:
+    """Per-channel Hessian traces, for methods that score by them; eigenpairs for CAMP-HiVe.
+
+    `check`: refuse a budget of the recipe that cannot be met, before what takes minutes.
+    """
     recipe = work.recipe
+    if recipe.method == "camp-hive" and recipe.camp_hive.score != "magnitude":
+        return _eigenpairs(work, before, check)
     if recipe.method not in NEEDS_CURVATURE:
         return None
 
     def make(folder: Path) -> None:
         traced = work.load(before)
         ground = open_ground(traced, recipe, work.target)
-        check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
+        if check:
+            check_reachable(ground, recipe, work.target)
         if recipe.curvature.file is not None:
             found = from_file(Path(recipe.curvature.file), traced, work.data, ground.weights)
         else:
@@ -66,6 +73,28 @@ def curvature(work: Work, before: Stage) -> Stage | None:
 
     # No budget in the key: another one costs no new probe.
     settings = [recipe.curvature.model_dump(mode="json"), recipe.seed, recipe.trace_floor, freezing(recipe)]
+    return work.run.stage("curvature", settings, [before], make)
+
+
+def _eigenpairs(work: Work, before: Stage, check: bool) -> Stage:
+    """The loss's curvature by all prunable weights, as CAMP-HiVe takes it."""
+    recipe, asked = work.recipe, work.recipe.camp_hive
+    how = replace(probing(recipe), batch_size=asked.batch_size, memory_mb=asked.memory_mb)
+    count = min(asked.eigenpairs, len(work.data.classes))
+    remainder: Remainder = "fisher" if asked.score == "lowrank+fisher" else "mean"
+
+    def make(folder: Path) -> None:
+        traced = work.load(before)
+        ground = open_ground(traced, recipe, work.target)
+        if check:
+            check_reachable(ground, recipe, work.target)
+        weights = [*ground.weights]
+        live = torch.ones(sum(traced.module.get_parameter(name).numel() for name in weights), dtype=torch.bool)
+        x, y = sample(work.data.train, work.data.preprocessing, asked.curved_images, recipe.seed)
+        save_low_rank(low_rank(traced, weights, live, x, y, count, how, remainder, tick=work.tick), folder / EIGENPAIRS)
+
+    probes = [recipe.curvature.matrix, recipe.curvature.precision]
+    settings = [remainder, count, asked.curved_images, asked.batch_size, probes, recipe.seed, freezing(recipe)]
     return work.run.stage("curvature", settings, [before], make)
 
 

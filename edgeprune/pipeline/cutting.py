@@ -16,7 +16,7 @@ from edgeprune.pipeline.ranking import Ranked
 from edgeprune.pipeline.steps import NETWORK, Work, network
 from edgeprune.pruning import hap
 from edgeprune.pruning.cuts import Cuts
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 
 
 def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget) -> Stage:

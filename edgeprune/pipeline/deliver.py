@@ -21,14 +21,18 @@ from edgeprune.measure.probe import probe
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs, params
 from edgeprune.model.evaluate import Accuracy, accuracy
+from edgeprune.model.layer_shapes import layer_shapes
+from edgeprune.pipeline import cycling, rebuilding
 from edgeprune.pipeline import notes as notes_on
-from edgeprune.pipeline import rebuilding
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
 from edgeprune.pipeline.held import masks_of
 from edgeprune.pipeline.masking import notes as mask_notes
+from edgeprune.pipeline.parity import check_parity
+from edgeprune.pipeline.precision import int8_notes, precision_of
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
 from edgeprune.spec.result import Result, Search, Spectrum, Stats
+from edgeprune.spec.speeds import measured
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -47,7 +51,7 @@ class Networks:
 def export(work: Work, stages: Networks) -> Stage:
     """Write the three networks as ONNX, the last in its target's dialect, and check each against torch."""
     opset = work.target.opset.value
-    int8 = work.recipe.precision == "int8"
+    int8 = precision_of(work, stages.final) == "int8"
 
     def make(folder: Path) -> None:
         x, _ = sample(work.data.train, work.data.preprocessing, work.recipe.golden_images, work.recipe.seed)
@@ -65,7 +69,10 @@ def export(work: Work, stages: Networks) -> Stage:
             (folder / "patterns.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
     return work.run.stage(
-        "export", [opset, work.target.runtime, work.recipe.precision, work.recipe.golden_images], [*_all(stages)], make
+        "export",
+        [opset, work.target.runtime, "int8" if int8 else "fp32", work.recipe.golden_images],
+        [*_all(stages)],
+        make,
     )
 
 
@@ -85,7 +92,10 @@ def judge(work: Work, stages: Networks, exported: Stage) -> Stage:
             _shipped_accuracy(work, exported.path / "final.onnx"),
         ]
         latencies, notes = _latencies(work, exported.path)
-        shares, notes = _shares(work, exported.path, shape, notes)
+        int8 = precision_of(work, stages.final) == "int8"
+        shares, notes = _shares(work, exported.path, shape, notes, int8)
+        if int8:
+            notes += check_parity(work, network(stages.final), exported.path / "final.onnx")
         rows = {}
         # Folding and quantizers change no layer: the final network counts as the pruned one.
         for i, (name, weights) in enumerate((("dense", dense), ("pruned", pruned), ("final", pruned))):
@@ -122,16 +132,26 @@ def _latencies(work: Work, folder: Path) -> tuple[list[float | None], list[str]]
     different = mismatch(host, work.target)
     if different:
         notes.append(f"latency is of this {host.processor} ({host_target(host)}), no {work.target.name}: {different}")
-    runners = [open_onnx(folder / f"{name}.onnx") for name in ("dense", "pruned", "final")]
+    runners = [open_onnx(folder / f"{name}.onnx", _threads(work)) for name in ("dense", "pruned", "final")]
     x, _ = sample(work.data.train, work.data.preprocessing, 1, work.recipe.seed)
-    measured = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
+    timed = measure_interleaved(runners, x.numpy(), SECONDS, work.tick)
     threads = "1 thread" if runners[0].threads == 1 else f"{runners[0].threads} threads"
     notes.append(f"latency: ONNX Runtime, batch 1, {threads}, the three networks timed in turn")
-    return [latency.p50 for latency in measured], notes
+    return [latency.p50 for latency in timed], notes
 
 
-def _shares(work: Work, folder: Path, shape: tuple[int, ...], notes: list[str]) -> tuple[list[float | None], list[str]]:
-    if work.recipe.precision == "fp32":
+def _threads(work: Work) -> int | None:
+    """Those that milliseconds were counted with, so that what was predicted can be compared; None: one per core."""
+    recipe = work.recipe
+    if recipe.budget.latency_ms is None:
+        return None
+    return measured(work.target, recipe.precision, recipe.latency_profile).threads
+
+
+def _shares(
+    work: Work, folder: Path, shape: tuple[int, ...], notes: list[str], int8: bool
+) -> tuple[list[float | None], list[str]]:
+    if not int8:
         return [0.0] * 3, notes
     if work.target.runtime != "onnxruntime":
         narrow = lint_tensorrt(
@@ -163,8 +183,10 @@ def bundle(
         cut = [*notes_on.refused(stages.cut), *notes_on.reached(work, budget), *notes_on.searched(stages.final, found)]
     else:
         cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
-    notes = [*notes_on.skipped(work), *cut, *rebuilding.note(stages.cut), *figures["notes"]]
-    if stages.final.key == stages.pruned.key:
+    met = notes_on.latency_met(budget, figures["rows"]["final"]["latency_ms_p50"])
+    made_up = [*rebuilding.note(stages.cut), *cycling.note(stages.cut), *int8_notes(work, stages.final)]
+    notes = [*notes_on.skipped(work), *cut, *made_up, *figures["notes"], *met]
+    if recipe.precision == "fp32":
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
         {
@@ -175,7 +197,7 @@ def bundle(
             "pattern": recipe.pattern,
             "dense_layers": masks.ineligible if masks is not None else {},
             "seed": recipe.seed,
-            "precision": recipe.precision,
+            "precision": precision_of(work, stages.final),
             **figures["rows"],
             "budget": budget,
             "search": found,
@@ -190,8 +212,8 @@ def bundle(
         name=f"{Path(recipe.source.model.split(':')[0]).stem}-{work.target.name}",
         target=work.target.name,
         runtime=work.target.runtime,
-        precision=recipe.precision,
-        lowering=dialect(work.target, recipe.precision == "int8"),
+        precision=result.precision,
+        lowering=dialect(work.target, result.precision == "int8"),
         weight_bits=work.target.weight_bits.value,
         preprocessing=work.data.preprocessing,
         labels=work.data.classes,
@@ -204,6 +226,9 @@ def bundle(
         pattern=result.pattern,
         dense_layers=result.dense_layers,
         recipe=recipe.model_dump(mode="json", by_alias=True),
+        layers=layer_shapes(network(stages.pruned), network(stages.dense)),
+        predicted_latency_ms=budget["latency_ms"].reached if "latency_ms" in budget else None,
+        predicted_from=budget["latency_ms"].source if "latency_ms" in budget else None,
     )
     write_bundle(work.run.path / BUNDLE, onnx.load(exported.path / "final.onnx"), details, x.numpy())
     text = result.model_dump_json(by_alias=True, indent=2) + "\n"

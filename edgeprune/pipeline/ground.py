@@ -15,8 +15,9 @@ from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget, LimitName, Recipe
-from edgeprune.spec.speeds import layer_times
+from edgeprune.spec.budget import Budget, LimitName
+from edgeprune.spec.recipe import Recipe
+from edgeprune.spec.speeds import measured
 from edgeprune.spec.target import Target
 
 
@@ -67,8 +68,9 @@ def cutting(budget: Budget, recipe: Recipe, target: Target) -> list[Any]:
     if budget.size_mb is not None or budget.memory_mb is not None:
         settings.append(recipe.precision)
     if budget.latency_ms is not None:
-        times = layer_times(target, recipe.precision, recipe.latency_profile)
-        settings += [recipe.precision, target.model_dump(), [profile.model_dump() for profile in times]]
+        known = measured(target, recipe.precision, recipe.latency_profile)
+        times = [record.model_dump(mode="json") for record in (*known.profiles, *known.tables)]
+        settings += [recipe.precision, target.model_dump(), times]
     return settings
 
 

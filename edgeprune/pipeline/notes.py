@@ -9,7 +9,7 @@ from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.steps import Work, best_accuracy
 from edgeprune.report.figures import points
 from edgeprune.report.search import trial_lines
-from edgeprune.spec.recipe import SHARES
+from edgeprune.spec.budget import SHARES
 from edgeprune.spec.result import Reached, Search
 
 
@@ -51,6 +51,15 @@ def reached(work: Work, budget: dict[str, Reached]) -> list[str]:
             held = why if len(budget) == 1 else "the other limits hold"
             notes.append(f"{option} {found.asked:g} asked, {found.reached:.3f} reached: {held}")
     return notes
+
+
+def latency_met(budget: dict[str, Reached], measured_ms: float | None) -> list[str]:
+    """What a budget in milliseconds counted on, beside what was measured of the file that ships."""
+    found = budget.get("latency_ms")
+    if found is None or measured_ms is None:
+        return []
+    apart = 100 * (measured_ms / found.reached - 1)
+    return [f"--latency-ms: {found.reached:.3g} ms predicted, {measured_ms:.3g} ms measured here ({apart:+.0f} %)"]
 
 
 def searched(final: Stage, found: Search | None) -> list[str]:

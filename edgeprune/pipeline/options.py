@@ -9,17 +9,11 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.methods import METHOD_NAMES, Compensation, MaskSource, Rebuilding
-from edgeprune.spec.recipe import (
-    LIMIT_NAMES,
-    SHARES,
-    Allocation,
-    AttentionCut,
-    Budget,
-    Coupling,
-    Recipe,
-    check_coupling,
-)
+from edgeprune.pipeline.int8_options import int8_settings
+from edgeprune.spec.budget import LIMIT_NAMES, SHARES, Budget
+from edgeprune.spec.int8 import RANGE_NAMES
+from edgeprune.spec.methods import METHOD_NAMES, Compensation, MaskSource, MergeName, Rebuilding
+from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, Recipe, check_coupling
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
@@ -31,7 +25,8 @@ OPTIONS = frozenset((
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
     "probes", "matrix", "half", "spectrum", "curvature",
-    "compensate", "mask", "lookahead", "seed", "device", "recipe",
+    "compensate", "mask", "lookahead", "cycles", "merge", "between", "seed", "device", "recipe",
+    "ranges", "int8_max_drop", "int8_keep", "learned_scales", "equalize", "adaround", "int8_anyway",
 ))  # fmt: skip
 
 EXAMPLE: dict[str, Any] = {
@@ -56,6 +51,8 @@ CHOICES = {
     "matrix": ("hessian", "ggn"),
     "compensate": get_args(Compensation),
     "mask": get_args(MaskSource),
+    "merge": get_args(MergeName),
+    "ranges": RANGE_NAMES,
 }
 QAT_EPOCHS = 2
 """Epochs in INT8 for each of fine-tuning, where they are not given: what the cut cost is still being won back there."""
@@ -122,6 +119,8 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "curvature": dict(example.get("curvature", {})) | _curving(options),
         "precision": "fp32" if options["fp32"] else "int8",
         "snows": _rebuilding(options),
+        "camp_hive": _cycling(options),
+        "int8": int8_settings(options),
         **_given(options, "method", "pattern", "attention", "coupling", "allocation", "compensate", "seed", "device"),
     }
     for name, choices in CHOICES.items():
@@ -182,6 +181,14 @@ def _rebuilding(options: dict[str, Any]) -> dict[str, Any]:
             raise EdgepruneError(f"--lookahead {asked!r}: neither a number nor end. Try 10, or end.") from None
         if asked != "end" and int(asked) < 0:
             raise EdgepruneError(f"--lookahead {asked}: 0 is the layer's own output. Give 0 or more, or end.")
+    return content
+
+
+def _cycling(options: dict[str, Any]) -> dict[str, Any]:
+    """How CAMP-HiVe goes on."""
+    content = _given(options, "cycles", "merge", "between")
+    if content and options["method"] != "camp-hive":
+        raise EdgepruneError(f"--{next(iter(content))} belongs to --method camp-hive. Give it too, or leave it out.")
     return content
 
 

@@ -8,12 +8,13 @@ from pathlib import Path
 
 from edgeprune.compact.sensitivity import MOST, before_training, sensitivities
 from edgeprune.curvature.curvature import load_curvature
+from edgeprune.curvature.low_rank import load_low_rank
 from edgeprune.model.batches import sample
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.ground import freezing, open_ground, widths
-from edgeprune.pipeline.steps import TRACES, Work
-from edgeprune.pruning.methods import METHODS
+from edgeprune.pipeline.steps import EIGENPAIRS, TRACES, Work
+from edgeprune.pruning.methods import METHODS, Curved
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.score import Curve, Scores
 
@@ -33,14 +34,19 @@ class Ranked:
 
     def scores(self, work: Work, traced: Traced, ground: Prunable) -> Scores:
         """The scores of the recipe's method, with what was measured."""
-        curvature = load_curvature(self.curvature.path / TRACES) if self.curvature else None
-        scores = METHODS[work.recipe.method](traced.module, ground.groups, curvature, work.recipe.trace_floor)
+        scores = METHODS[work.recipe.method](traced.module, ground.groups, self._curved(), work.recipe.trace_floor)
         if self.measured is None:
             return scores
         curves = json.loads((self.measured.path / CURVES).read_text(encoding="utf-8"))
         found = {name: Curve(tuple(curve["kept"]), tuple(curve["lost"])) for name, curve in curves.items()}
         trained = work.recipe.training.epochs > 0 and not work.recipe.rebuilds
         return replace(scores, measured=before_training(found) if trained else found)
+
+    def _curved(self) -> Curved:
+        if self.curvature is None:
+            return None
+        pairs = self.curvature.path / EIGENPAIRS
+        return load_low_rank(pairs) if pairs.is_file() else load_curvature(self.curvature.path / TRACES)
 
 
 def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:

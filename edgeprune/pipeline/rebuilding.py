@@ -20,7 +20,8 @@ from edgeprune.reconstruction.cascade import Walking
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.newton import Settings
 from edgeprune.reconstruction.snows import Rebuilt, Snows, snows
-from edgeprune.spec.methods import Rebuilding
+from edgeprune.spec.methods import MergeName, Rebuilding
+from edgeprune.spec.recipe import Recipe
 
 LOG, MERGED = "rebuilt.json", "merged.json"
 
@@ -44,7 +45,8 @@ def rebuild(work: Work, dense: Stage, cut: Stage) -> Stage:
         return cut
 
     def make(folder: Path) -> None:
-        x, _ = sample(work.data.train, work.data.preprocessing, recipe.snows.images, recipe.seed)
+        images = recipe.camp_hive.images if recipe.method == "camp-hive" else recipe.snows.images
+        x, _ = sample(work.data.train, work.data.preprocessing, images, recipe.seed)
         log: list[Rebuilt] = []
         teacher, masks, state = work.load(dense), masks_of(cut), folder / "state.pt"
         if masks is not None:
@@ -54,8 +56,9 @@ def rebuild(work: Work, dense: Stage, cut: Stage) -> Stage:
         else:
             found = open_ground(teacher, recipe, work.target).found
             units = frozenset(json.loads((cut.path / "cuts.json").read_text(encoding="utf-8"))["units"])
-            if recipe.compensate == "merge":
-                student, merged = merge_channels(teacher, found, units, x, how(recipe.snows).walking, work.tick)
+            if recipe.merges:
+                walking, merge = _walking(recipe), _merge(recipe)
+                student, merged = merge_channels(teacher, found, units, x, walking, work.tick, merge)
                 _write(folder / MERGED, merged)
             else:
                 student, log = snows_on_channels(teacher, found, units, x, how(recipe.snows), work.tick, state)
@@ -68,9 +71,18 @@ def rebuild(work: Work, dense: Stage, cut: Stage) -> Stage:
     settings = [
         recipe.snows.model_dump(mode="json", exclude={"reestimate", "masks", "memory_mb"}),
         recipe.seed,
-        recipe.compensate == "merge",
+        [recipe.merges, _merge(recipe), _walking(recipe).batch_size, recipe.camp_hive.images],
     ]
     return work.run.stage("rebuild", settings, [dense, cut], make)
+
+
+def _merge(recipe: Recipe) -> MergeName:
+    return recipe.camp_hive.merge if recipe.method == "camp-hive" else "joint"
+
+
+def _walking(recipe: Recipe) -> Walking:
+    asked = recipe.camp_hive if recipe.method == "camp-hive" else recipe.snows
+    return Walking(batch_size=asked.batch_size, memory_mb=asked.memory_mb)
 
 
 def _write(path: Path, rows: Sequence[Rebuilt | Merged]) -> None:

@@ -19,7 +19,8 @@ from edgeprune.pipeline.ground import freezing, open_ground, widths
 from edgeprune.pipeline.ranking import Ranked
 from edgeprune.pipeline.steps import Work
 from edgeprune.pruning.coupling import smallest
-from edgeprune.spec.recipe import Budget, Recipe
+from edgeprune.spec.budget import Budget
+from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.result import Search, Trial
 
 DIGITS = 3

@@ -18,9 +18,10 @@ from edgeprune.exporting.patterns import check_patterns
 from edgeprune.exporting.write import Details, write_bundle
 from edgeprune.model.count import macs, params
 from edgeprune.model.fold import fold_batch_norm
+from edgeprune.model.layer_shapes import layer_shapes
 from edgeprune.model.traced import Traced
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import QUANTIZERS
+from edgeprune.quantization.graph import QUANTIZERS
 from edgeprune.spec.bundle import Bundle, Preprocessing
 from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.target import Target
@@ -104,5 +105,6 @@ def ship(traced: Traced, x: Tensor, folder: Path, shipping: Shipping) -> Bundle:
         accuracy_se=None,
         recipe={},
         pattern=shipping.pattern,
+        layers=layer_shapes(network),
     )
     return write_bundle(folder, model, details, x.detach().cpu().numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,18 +19,23 @@ from edgeprune.model.data import Data
 from edgeprune.model.device import move, pick_device
 from edgeprune.model.load import open_model
 from edgeprune.model.traced import Traced, load, save
+from edgeprune.model.whole import write_whole
 from edgeprune.pipeline.folder import RunFolder, Stage
 from edgeprune.pipeline.held import after_step
 from edgeprune.progress import Tell, Tick, untold
 from edgeprune.quantization.fake import observe
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import prepare
+from edgeprune.quantization.qat import Scheme, prepare
+from edgeprune.quantization.refine import refine
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.target import Target
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
-NETWORK, HISTORY, TRACES = "network.pt2", "history.json", "curvature.safetensors"
+NETWORK, HISTORY = "network.pt2", "history.json"
+TRACES, EIGENPAIRS = "curvature.safetensors", "eigenpairs.safetensors"
+TRAINED = "trained.pt"
+"""What a network with quantizers holds, before they are frozen."""
 CPU = torch.device("cpu")
 """Every stage leaves its network there, so that any machine can go on with it."""
 REESTIMATION_IMAGES = 2048
@@ -98,14 +104,19 @@ def trial(work: Work, before: Stage, pruned: Stage, label: str) -> Stage:
     return _tune(work, before, pruned, "trial", label, work.recipe.search.epochs)
 
 
-def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: int) -> Stage:
-    # SNOWS has fitted the layers to the statistics as they are.
-    reestimates = not work.recipe.rebuilds or work.recipe.snows.reestimate
+def between(work: Work, before: Stage, pruned: Stage, label: str, epochs: float) -> Stage:
+    """A training between two cuts, of masks that hold; of half an epoch, half of the images are seen."""
+    return _tune(work, before, pruned, "between", label, epochs)
+
+
+def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: float) -> Stage:
+    # A cut that rebuilt layers has fitted them to the statistics as they are.
+    reestimates = not work.recipe.fits_statistics
 
     def make(folder: Path) -> None:
         traced = work.load(pruned)
         if reestimates:
-            reestimate(traced, _images(work, REESTIMATION_IMAGES))
+            reestimate(traced, images(work, REESTIMATION_IMAGES))
         plan = _plan(work, label, epochs, work.recipe.training.learning_rate)
         teacher, hold = work.load(before), after_step(pruned)
         fitted = fit(traced, work.data, plan, teacher, work.tick, folder / "state.pt", after_step=hold)
@@ -122,6 +133,11 @@ def best_accuracy(stage: Stage) -> float:
     return float(max(row["val_accuracy"] for row in history))
 
 
+def write_history(folder: Path, val_accuracy: float) -> None:
+    """What `best_accuracy` reads, of a stage that trains nothing."""
+    _write(folder / HISTORY, [{"epoch": 0, "val_accuracy": val_accuracy}])
+
+
 def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
     """Fold BatchNorm, place quantizers as the target's runtime wants them, and train with them in."""
     recipe, training, target = work.recipe, work.recipe.training, work.target
@@ -129,13 +145,9 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
         return tuned
 
     def make(folder: Path) -> None:
-        ready = prepare(
-            work.load(tuned),
-            target.activations.value,
-            target.runtime,
-            target.weight_bits.value,
-            _images(work, recipe.calibration_images),
-        )
+        scheme = scheme_of(recipe, target)
+        ready = prepare(work.load(tuned), scheme, images(work, recipe.calibration_images))
+        _refine(work, ready, scheme)
         # BatchNorm is folded: relative to the weights, the layers' gradients now differ a hundredfold.
         plan = replace(
             _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate),
@@ -144,7 +156,9 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
         teacher = work.load(before)
         hold = after_step(pruned)
         fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe, hold)
-        save(freeze(move(fitted.traced, CPU)), folder / NETWORK)
+        move(fitted.traced, CPU)
+        write_whole(fitted.traced.module.state_dict(), folder / TRAINED)
+        save(freeze(fitted.traced), folder / NETWORK)
         _write(folder / HISTORY, fitted.history)
 
     settings = [
@@ -152,16 +166,43 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
         _dump(target),
         recipe.calibration_images,
         recipe.seed,
+        recipe.int8.model_dump(mode="json", exclude={"max_drop", "keep", "anyway"}),
     ]
     return work.run.stage("quantize", settings, [before, tuned], make)
 
 
-def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
+def scheme_of(recipe: Recipe, target: Target) -> Scheme:
+    """How a recipe's network becomes INT8 on a target."""
+    asked = recipe.int8
+    return Scheme(
+        activations=target.activations.value,
+        runtime=target.runtime,
+        weight_bits=target.weight_bits.value,
+        ranges=asked.ranges or ("ema" if recipe.training.qat_epochs else "mse"),
+        equalized=asked.equalize,
+        learned=asked.learned_scales,
+        outputs=asked.outputs,
+    )
+
+
+def _refine(work: Work, ready: Traced, scheme: Scheme) -> None:
+    """Fit rounding and biases to the calibration images, where the recipe asks for it."""
+    recipe, asked = work.recipe, work.recipe.int8
+    untrained = recipe.training.qat_epochs == 0
+    biases = untrained if asked.correct_biases is None else asked.correct_biases
+    steps = asked.rounding_steps if untrained else 0
+    if steps or biases:
+        x, _ = sample(work.data.train, work.data.preprocessing, asked.fitting_images, recipe.seed)
+        refine(ready, x, scheme.runtime, steps, biases, work.tick)
+
+
+def _plan(work: Work, name: str, epochs: float, learning_rate: float) -> Plan:
     training = work.recipe.training
     return Plan(
         name=name,
         optimizer="sgd",
-        epochs=epochs,
+        epochs=math.ceil(epochs),
+        share=epochs / max(1, math.ceil(epochs)) or 1.0,
         batch_size=training.batch_size,
         learning_rate=learning_rate,
         warmup=training.warmup,
@@ -174,7 +215,7 @@ def _plan(work: Work, name: str, epochs: int, learning_rate: float) -> Plan:
     )
 
 
-def _images(work: Work, count: int) -> Iterator[Tensor]:
+def images(work: Work, count: int) -> Iterator[Tensor]:
     """Unaugmented training images, the same ones at every call, in batches."""
     x, _ = sample(work.data.train, work.data.preprocessing, count, work.recipe.seed)
     # No batch of one: statistics of a batch need two.

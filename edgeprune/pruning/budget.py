@@ -15,7 +15,7 @@ from edgeprune.pruning.greedy import Bound, holds, solve
 from edgeprune.pruning.levels import Levels, Limits, levels
 from edgeprune.pruning.quantity import Affine, Counts, value
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import SHARES, Budget, LimitName
+from edgeprune.spec.budget import SHARES, Budget, LimitName
 
 UNITS = {"size_mb": 1e6, "memory_mb": 1e6, "latency_ms": 1.0}
 """What an absolute limit's unit is in that of its quantity."""

@@ -53,13 +53,7 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
     """Build the cost model of a network's multiply-adds, parameters and channels."""
     used, index = layers(traced, found.shapes), label_index(groups)
     parameters = [name for name, _ in traced.module.named_parameters()]
-    rows: dict[str, Row] = {
-        name: (dict(enumerate(attribute(traced.module, name).shape)), {}) for name in contracted(traced, used)
-    }
-    for g, group in enumerate(groups):
-        for name, axis in group.places:
-            if name in rows:
-                rows[name][1].setdefault(axis, {})[g] = group.width((name, axis))
+    rows = _rows(traced, groups, contracted(traced, used))
     units = np.array([len(group.units) for group in groups], dtype=np.int64)
     sizes = laid_out([rows[name] for name in parameters], units)
     nodes = {node.name: node for node in traced.module.graph.nodes}
@@ -78,6 +72,22 @@ def cost_model(traced: Traced, found: Provenance, groups: list[Group]) -> Cost:
         laid_out([*rows.values()], units),
         laid_out(uses, units),
     )
+
+
+def _rows(traced: Traced, groups: list[Group], names: list[str]) -> dict[str, Row]:
+    rows: dict[str, Row] = {name: (dict(enumerate(attribute(traced.module, name).shape)), {}) for name in names}
+    for g, group in enumerate(groups):
+        for name, axis in group.places:
+            if name in rows:
+                rows[name][1].setdefault(axis, {})[g] = group.width((name, axis))
+    return rows
+
+
+def lengths(traced: Traced, groups: list[Group], names: list[str], axis: int) -> Affine:
+    """The length of tensors along an axis that they all have: one part for each name, which may come twice."""
+    rows = _rows(traced, groups, names)
+    units = np.array([len(group.units) for group in groups], dtype=np.int64)
+    return total(laid_out([_axis(rows[name], axis) for name in names], units), np.eye(len(names)))
 
 
 def contracted(traced: Traced, used: list[Layer]) -> list[str]:

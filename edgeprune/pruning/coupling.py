@@ -10,7 +10,7 @@ from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 
 
 def choose(

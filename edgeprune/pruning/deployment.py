@@ -11,7 +11,7 @@ from edgeprune.pruning.latency import latency
 from edgeprune.pruning.memory import peak_memory, weight_bytes
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.quantity import Quantity, Weighted
-from edgeprune.spec.recipe import LimitName
+from edgeprune.spec.budget import LimitName
 from edgeprune.spec.target import Target
 
 

@@ -29,6 +29,8 @@ MANY, LITTLE = 32, 1e-3
 """Of more than so many groups, a pass that lessens the lost score by less than this share is the last."""
 LOOSE = 0.02
 """Share of a limit that may be left over in a tight bound."""
+STRIDES = (2, 3, 4)
+"""Steps looked ahead where time falls in stairs: the first step of a stair saves nothing by itself."""
 SLACK = 1e-9
 """Relative: a limit that is met exactly is met, whatever the order of summation."""
 
@@ -95,22 +97,37 @@ def _narrow(
             return level
         open_ = free & (level < levels.last)
         fewer = kept - levels.counts(np.where(open_, level + 1, level))
-        removed = _removed(bounds, over, kept, fewer)
+        removed = _removed(levels, level, bounds, over, fewer)
         steps = choose(levels, level, fewer, removed)
+        if not steps.any() and any(bound.quantity.stepped for bound in bounds):
+            steps = open_.astype(level.dtype)  # on a flat in every direction: only together do they leave it
         level = level + steps
         if not steps.any() or float(levels.losses(level).sum()) - start > most:
             return level
 
 
-def _removed(bounds: Sequence[Bound], over: list[Floats], kept: Counts, fewer: Counts) -> Floats:
+def _removed(levels: Levels, level: Counts, bounds: Sequence[Bound], over: list[Floats], fewer: Counts) -> Floats:
     """The share of the excess that each group's next step removes, summed over the bounds that do not hold."""
+    kept = levels.counts(level)
     removed = np.zeros(len(kept))
     for bound, parts in zip(bounds, over, strict=True):
         above = parts > 0
         if above.any():
-            saved = bound.quantity.saved(kept, fewer)[above]
+            saved = _ahead(levels, level, bound.quantity, fewer)[above]
             removed += np.minimum(saved / parts[above, None], 1.0).mean(0)
     return removed
+
+
+def _ahead(levels: Levels, level: Counts, quantity: Quantity, fewer: Counts) -> Floats:
+    """What a step saves; where time falls in stairs, its share of the best of the next few steps, `[parts, groups]`."""
+    kept = levels.counts(level)
+    saved = quantity.saved(kept, fewer)
+    if quantity.stepped:
+        for stride in STRIDES:
+            further = kept - levels.counts(np.minimum(level + stride, levels.last))
+            share = np.divide(fewer, further, out=np.zeros(len(kept)), where=(further > 0) & (fewer > 0))
+            saved = np.maximum(saved, quantity.saved(kept, further) * share)
+    return saved
 
 
 def _step(levels: Levels, level: Counts, fewer: Counts, removed: Floats) -> Counts:  # noqa: ARG001

@@ -28,7 +28,7 @@ from edgeprune.pruning.levels import Levels, Limits, levels
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.quantity import Counts, Floats, Weighted, value
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import SHARES, Budget, LimitName
+from edgeprune.spec.budget import SHARES, Budget, LimitName
 
 ROUNDS = 12
 """Halvings of the tighter limit."""

@@ -14,8 +14,9 @@ from edgeprune.pruning.deployment import Deployment, deployed
 from edgeprune.pruning.layer_rules import owner
 from edgeprune.pruning.levels import Limits, ladder
 from edgeprune.pruning.plan import Prunable, survey
+from edgeprune.spec.budget import LimitName
 from edgeprune.spec.inspection import GroupFacts, Inspection, LayerFacts
-from edgeprune.spec.recipe import LimitName, Recipe
+from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.speeds import peaks
 from edgeprune.spec.target import Target
 

@@ -1,4 +1,4 @@
-"""Milliseconds of one image: a roofline per layer, scaled to measured layer times where there are some.
+"""Milliseconds of one image: by a table of measured layers, or by a roofline, scaled to measured layer times if any.
 
 A layer takes `max(MACs / peak, bytes moved / bandwidth)` (Williams, Waterman and Patterson 2009, the roofline model),
 its bytes being those of its input, output and weights. What stands between layers (normalisation, activations, adds)
@@ -19,9 +19,10 @@ from edgeprune.pruning.cost import contracted
 from edgeprune.pruning.layer_rules import owner
 from edgeprune.pruning.memory import WIDTH_BYTES, activations
 from edgeprune.pruning.plan import Prunable
-from edgeprune.pruning.quantity import Affine, Counts, Floats, Products
+from edgeprune.pruning.quantity import Affine, Counts, Floats, Products, Quantity
+from edgeprune.pruning.tabled import tabled
 from edgeprune.spec.profile import Profile
-from edgeprune.spec.speeds import Peaks, layer_times, peaks
+from edgeprune.spec.speeds import Measured, Peaks, measured, peaks
 from edgeprune.spec.target import Target
 
 
@@ -62,6 +63,10 @@ class Roofline:
     def separable(self) -> bool:
         return False
 
+    @property
+    def stepped(self) -> bool:
+        return False
+
 
 def _each(products: Products, kept: Counts, fewer: Counts) -> Floats:
     """By how much each row shrinks if one group alone keeps `fewer` units less, `[rows, groups]`."""
@@ -97,43 +102,60 @@ def scaled(estimate: Roofline, names: list[str], units: Counts, profile: Profile
 
     `names`: of the layers in the estimate's order; a weight that is used twice was measured under one name.
     """
-    measured = {row.name: row.ms for row in profile.layers or ()}
-    if not set(names) <= {name for name, ms in measured.items() if ms > 0}:
+    times = {row.name: row.ms for row in profile.layers or ()}
+    if not set(names) <= {name for name, ms in times.items() if ms > 0} or _was_cut(profile):
         return None
     whole = estimate.layers(units)
     together = {name: float(whole[[other == name for other in names]].sum()) for name in names}
-    factor = np.array([measured[name] / together[name] for name in names])
+    factor = np.array([times[name] / together[name] for name in names])
     return replace(
         estimate,
         compute=estimate.compute * factor,
         carry=estimate.carry * factor,
         moved=Affine(estimate.moved.constant * factor, estimate.moved.slope * factor[:, None]),
-        constant=sum(ms for name, ms in measured.items() if name not in together),
+        constant=sum(ms for name, ms in times.items() if name not in together),
     )
 
 
-def latency(traced: Traced, ground: Prunable, target: Target, precision: str, file: str | None) -> tuple[Roofline, str]:
+def _was_cut(profile: Profile) -> bool:
+    """Whether the profiled network is known to be no longer whole."""
+    shapes = [row.shape for row in profile.layers or () if row.shape is not None]
+    return any((s.inputs, s.outputs) != (s.whole_inputs, s.whole_outputs) for s in shapes)
+
+
+def latency(traced: Traced, ground: Prunable, target: Target, precision: str, file: str | None) -> tuple[Quantity, str]:
     """Milliseconds as a function of the kept counts, and in words what they come from.
 
     Raises:
         EdgepruneError: nothing fits: the profile is of another network, or the target states no peaks.
     """
+    known = measured(target, precision, file)
+    by_table = tabled(traced, ground, known)
+    if by_table is not None:
+        return by_table
     stated = peaks(target, precision)
     # Without peaks only shares of multiply-adds count, whose unit the measured times then set.
     estimate = roofline(traced, ground, stated or Peaks(1.0, np.inf))
     names = [owner(layer.weight) for layer in layers(traced, ground.found.shapes)]
-    for profile in layer_times(target, precision, file):
+    for profile in known.profiles:
         fitted = scaled(estimate, names, ground.cost.units, profile)
         if fitted is not None:
             by = "a roofline" if stated else "multiply-adds"
             return fitted, f"measured layer times of {profile.name} ({profile.date}), scaled by {by}"
-        if file is not None:
-            known = {row.name for row in profile.layers or ()}
-            absent = next(name for name in names if name not in known)
-            raise EdgepruneError(f"{file}: has no time of layer {absent}. Give a profile of the dense network itself.")
+    if file is not None:
+        raise EdgepruneError(_unfitting(file, known, names))
     if stated is None:
         raise EdgepruneError(
             f"--latency-ms: no shipped profile of {target.name} is of this network, and the target states no peaks. "
             "Limit --macs instead, or give --latency-profile."
         )
     return estimate, f"a roofline of {target.name}'s stated peaks, not measured"
+
+
+def _unfitting(file: str, known: Measured, names: list[str]) -> str:
+    """Why a file that was named says nothing of the network."""
+    if not known.profiles:
+        return f"{file}: times no layers of this network's shapes. Measure its own: edgeprune profile BUNDLE --layers."
+    there = {row.name for row in known.profiles[0].layers or ()}
+    absent = next((name for name in names if name not in there), names[0])
+    return f"{file}: has no time of layer {absent}. Give a profile of the dense network itself."

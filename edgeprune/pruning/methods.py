@@ -7,28 +7,38 @@ from collections.abc import Callable
 from torch import nn
 
 from edgeprune.curvature.curvature import Curvature
+from edgeprune.curvature.low_rank import LowRank
 from edgeprune.model.groups import Group
-from edgeprune.pruning import hap, magnitude
+from edgeprune.pruning import camp_hive, hap, magnitude
 from edgeprune.pruning.score import Scores
 from edgeprune.spec.methods import MethodName
 from edgeprune.spec.recipe import TraceFloor
 
-Score = Callable[[nn.Module, list[Group], Curvature | None, TraceFloor], Scores]
+Curved = Curvature | LowRank | None
+Score = Callable[[nn.Module, list[Group], Curved, TraceFloor], Scores]
 
 
-def _hap(module: nn.Module, groups: list[Group], curvature: Curvature | None, floor: TraceFloor) -> Scores:
-    assert curvature is not None, "the pipeline estimates it for methods in NEEDS_CURVATURE"
-    return hap.scores(module, groups, curvature, floor)
+def _camp_hive(module: nn.Module, groups: list[Group], curved: Curved, floor: TraceFloor) -> Scores:
+    del floor
+    # Where it is to rank by size, nothing is estimated.
+    return camp_hive.scores(module, groups, curved) if isinstance(curved, LowRank) else magnitude.scores(module, groups)
 
 
-def _magnitude(module: nn.Module, groups: list[Group], curvature: Curvature | None, floor: TraceFloor) -> Scores:
-    del curvature, floor
+def _hap(module: nn.Module, groups: list[Group], curved: Curved, floor: TraceFloor) -> Scores:
+    assert isinstance(curved, Curvature), "the pipeline estimates it for methods in NEEDS_CURVATURE"
+    return hap.scores(module, groups, curved, floor)
+
+
+def _magnitude(module: nn.Module, groups: list[Group], curved: Curved, floor: TraceFloor) -> Scores:
+    del curved, floor
     return magnitude.scores(module, groups)
 
 
 METHODS: dict[MethodName, Score] = {
+    "camp-hive": _camp_hive,
     "hap": _hap,
     "magnitude": _magnitude,
     "snows": _magnitude,  # whose part comes after the cut, and asks for no labels
 }
 NEEDS_CURVATURE: frozenset[MethodName] = frozenset({"hap"})
+"""Those that score by traces."""

@@ -30,6 +30,10 @@ class Quantity(Protocol):
     def separable(self) -> bool:
         """Whether it has one part, a constant plus one function of each group alone."""
 
+    @property
+    def stepped(self) -> bool:
+        """Whether one step may save nothing and the next one much."""
+
 
 def value(quantity: Quantity, kept: Counts) -> float:
     return float(quantity.at(kept).max())
@@ -92,6 +96,10 @@ class Weighted:
         meets = np.bincount(self.products.row, minlength=len(self.weight))
         return bool((meets[self.weight != 0] <= 1).all())
 
+    @property
+    def stepped(self) -> bool:
+        return False
+
 
 @dataclass(frozen=True)
 class Affine:
@@ -113,6 +121,10 @@ class Affine:
     @property
     def separable(self) -> bool:
         return len(self.constant) == 1
+
+    @property
+    def stepped(self) -> bool:
+        return False
 
     def above(self, limit: float, whole: Counts) -> Affine:
         """Only the parts that are above a limit when nothing is cut, the largest at least: no cut makes one grow."""

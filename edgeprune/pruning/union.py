@@ -22,7 +22,7 @@ from edgeprune.pruning.levels import Limits, ladder
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.quantity import Counts, Floats
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 
 Mask = NDArray[np.bool_]
 

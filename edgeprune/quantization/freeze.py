@@ -11,7 +11,8 @@ from edgeprune.model.attributes import attribute, free_name, set_attribute
 from edgeprune.model.fake_shapes import teach_fake_quantize_shapes
 from edgeprune.model.fold import drop_dead
 from edgeprune.model.traced import Traced
-from edgeprune.quantization.fake import ActivationQuantizer, BiasQuantizer, WeightQuantizer
+from edgeprune.quantization.fake import LIMITS, ActivationQuantizer, BiasQuantizer, WeightQuantizer, refresh_units
+from edgeprune.quantization.graph import modules_by_node, weights_of
 
 ATEN = torch.ops.aten
 
@@ -24,11 +25,12 @@ def freeze(traced: Traced) -> Traced:
     """
     teach_fake_quantize_shapes()
     module = copy.deepcopy(traced.module)
-    calls = [(n, module.get_submodule(str(n.target))) for n in module.graph.nodes if n.op == "call_module"]
-    for node, quantizer in calls:
+    calls = modules_by_node(module)
+    refresh_units(module, weights_of(module))
+    for node, quantizer in calls.items():
         if isinstance(quantizer, BiasQuantizer):
             _freeze_bias(module, node, quantizer)  # before its weight is rounded, which moves the scale by a last bit
-    for node, quantizer in calls:
+    for node, quantizer in calls.items():
         if isinstance(quantizer, ActivationQuantizer):
             _freeze_activation(module, node, quantizer)
         elif isinstance(quantizer, WeightQuantizer):
@@ -39,7 +41,8 @@ def freeze(traced: Traced) -> Traced:
 
 
 def _freeze_activation(module: fx.GraphModule, node: fx.Node, quantizer: ActivationQuantizer) -> None:
-    args = (node.args[0], float(quantizer.scale()), 0, quantizer.low, quantizer.high)
+    scale, zero = float(quantizer.scale()), quantizer.zero_point()
+    args = (node.args[0], scale, zero, quantizer.low, quantizer.high)
     _replace(module, node, ATEN.fake_quantize_per_tensor_affine.default, args)
 
 
@@ -64,8 +67,8 @@ def _freeze_weight(module: fx.GraphModule, node: fx.Node, quantizer: WeightQuant
     assert isinstance(stored, fx.Node)
     name = str(stored.target)
     weight = attribute(module, name).detach()
-    scale = quantizer.scale(weight)
-    set_attribute(module, name, nn.Parameter(quantizer(weight)))
+    scale = quantizer.scale(weight).detach()
+    set_attribute(module, name, nn.Parameter(quantizer(weight).detach()))
     buffers = {"scale": scale, "zero_point": torch.zeros_like(scale, dtype=torch.int32)}
     nodes = []
     for kind, value in buffers.items():
@@ -73,7 +76,7 @@ def _freeze_weight(module: fx.GraphModule, node: fx.Node, quantizer: WeightQuant
         set_attribute(module, buffer, value)
         with module.graph.inserting_before(node):
             nodes.append(module.graph.get_attr(buffer))
-    args = (stored, *nodes, 0, quantizer.low, quantizer.high)
+    args = (stored, *nodes, quantizer.axis, *LIMITS["signed"])
     _replace(module, node, ATEN.fake_quantize_per_channel_affine.default, args)
 
 

@@ -2,122 +2,197 @@
 
 A tensor has at most one quantizer and all its readers see the quantized values. Operators that only move
 values (`keeps.py`) get none: their scale is their input's, so that the zeros of an option-A shortcut are
-exact on codes. Weights get theirs in both tables; biases are rounded to the int32 codes that ONNX Runtime
+exact on codes. Weights get theirs under both runtimes; biases are rounded to the int32 codes that ONNX Runtime
 makes of them.
 
 The *residual stream* of a transformer (what linear layers over a sequence write, its sums, moves and means) stays float
-in both tables, as do softmax, LayerNorm and attention: only what those linear layers read, and their weights, is INT8.
+under both, as do softmax and LayerNorm: only what linear layers and products read, and the weights, is INT8.
 An INT8 sum per layer would round the stream dozens of times and spares no kernel: the matrix product writes floats.
 """
 
 from __future__ import annotations
 
+from collections.abc import Set
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import fx
 
+from edgeprune.model.operators import convolution_arguments
+from edgeprune.quantization.graph import rank
 from edgeprune.quantization.keeps import keeps_scale, packet, source
 
 ATEN = torch.ops.aten
 Runtime = Literal["onnxruntime", "tensorrt"]
+Reads = Literal["all", "first", "residual", "none"]
 
-WEIGHTED = {ATEN.conv1d, ATEN.conv2d, ATEN.conv3d, ATEN.linear}
+CONVOLUTIONS = {ATEN.conv1d, ATEN.conv2d, ATEN.conv3d}
+TRANSPOSED = {ATEN.conv_transpose1d, ATEN.conv_transpose2d, ATEN.conv_transpose3d}
+LAYERS = CONVOLUTIONS | {ATEN.linear}
+PRODUCTS = {ATEN.matmul, ATEN.bmm}
+SUMS = {ATEN.add, ATEN.mul}
 # A Q behind one of these is where the runtime's kernel writes its codes, so nothing may stand between the
 # two.
 FUSED_ACTIVATIONS = {ATEN.relu, ATEN.relu6, ATEN.hardtanh, ATEN.clamp, ATEN.clamp_min}
-# ONNX Runtime has integer kernels for these, which need Q on every input and on the output: QLinearAdd,
-# QLinearMul, QLinearConcat, QLinearAveragePool, QLinearGlobalAveragePool, QLinearSigmoid.
-WITH_KERNEL = {
-    ATEN.add,
-    ATEN.mul,
-    ATEN.cat,
-    ATEN.avg_pool2d,
-    ATEN.adaptive_avg_pool2d,
-    ATEN.mean,
-    ATEN.sigmoid,
+POOLINGS = {ATEN.avg_pool2d, ATEN.adaptive_avg_pool2d, ATEN.mean}
+TABLES = {ATEN.sigmoid, ATEN.leaky_relu}
+WITH_KERNEL = {*SUMS, ATEN.cat, *POOLINGS, *TABLES}
+"""Beside layers and products, what ONNX Runtime has integer kernels for."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Which tensors of some operators get a quantizer: those that they read, and what they write."""
+
+    operators: frozenset[object]
+    reads: Reads
+    writes: bool
+    reason: str
+
+
+def _rule(operators: Set[object], reads: Reads, writes: bool, reason: str) -> Rule:
+    return Rule(frozenset(operators), reads, writes, reason)
+
+
+RULES: dict[Runtime, tuple[Rule, ...]] = {
+    "onnxruntime": (
+        _rule(CONVOLUTIONS, "first", True, "QLinearConv exists only with Q behind it, and behind a ReLU it fuses"),
+        _rule({ATEN.linear}, "first", True, "QGemm; over a sequence MatMulIntegerToFloat, which writes floats"),
+        _rule(PRODUCTS, "all", False, "MatMulIntegerToFloat; the second factor as int8, which VNNI multiplies at once"),
+        _rule(SUMS, "all", True, "QLinearAdd and QLinearMul need codes on both inputs and the output"),
+        _rule({ATEN.cat}, "all", True, "QLinearConcat; parts that nothing else reads share the output's scale"),
+        _rule(POOLINGS, "all", True, "QLinearAveragePool, QLinearGlobalAveragePool"),
+        _rule(TABLES, "all", True, "QLinearSigmoid and QLinearLeakyRelu, tables of 256 values"),
+        _rule(TRANSPOSED, "none", False, "no integer kernel; in two dimensions spelled as a convolution before"),
+        _rule({ATEN.softmax, ATEN.layer_norm}, "none", False, "float: rounding them costs more than they take"),
+        _rule({ATEN.gelu, ATEN.hardswish, ATEN.hardsigmoid}, "none", False, "float between DQ and Q: no kernel"),
+    ),
+    "tensorrt": (
+        _rule({*LAYERS, *TRANSPOSED}, "first", False, "the Q is pulled into the kernel that writes the tensor"),
+        _rule(PRODUCTS, "all", False, "both factors of an INT8 matrix product are codes"),
+        _rule({ATEN.add}, "residual", False, "conv, add and ReLU are one kernel that reads the other term in INT8"),
+        _rule({ATEN.cat}, "none", False, "the Q behind it moves onto its parts, with one scale"),
+        _rule(POOLINGS, "none", False, "the layer that reads the means has the Q; each Q more is one to honour"),
+        _rule({ATEN.mul, *TABLES}, "none", False, "pointwise: fused in float into the kernel before"),
+        _rule({ATEN.softmax, ATEN.layer_norm}, "none", False, "float: rounding them costs more than they take"),
+        _rule({ATEN.gelu, ATEN.hardswish, ATEN.hardsigmoid}, "none", False, "pointwise: fused in float"),
+    ),
 }
+"""One row per kind of operator, with its reason. Beside them: the network's output has none, since a rounded logit
+helps nobody."""
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Nodes whose output is quantized per tensor, and stored weights quantized per output channel."""
+    """Nodes whose output is quantized per tensor, and stored weights quantized per output channel, with its axis.
+
+    `signed`: those of the activations whose codes are int8 around zero whatever the runtime's usual ones are.
+    """
 
     activations: tuple[fx.Node, ...]
-    weights: tuple[fx.Node, ...]
+    weights: dict[fx.Node, int]
+    signed: frozenset[fx.Node]
 
 
-def place(graph: fx.Graph, runtime: Runtime) -> Placement:
-    """Choose the tensors of a graph whose BatchNorms are folded."""
-    weights = {
-        node.args[1]: None
-        for node in graph.nodes
-        if packet(node) in WEIGHTED and isinstance(node.args[1], fx.Node) and node.args[1].op == "get_attr"
-    }
-    chosen = PLACEMENTS[runtime](graph)
-    in_order = [node for node in graph.nodes if node in chosen]
-    return Placement(tuple(in_order), tuple(w for w in weights if isinstance(w, fx.Node)))
+def place(graph: fx.Graph, runtime: Runtime, outputs: bool = False) -> Placement:
+    """Choose the tensors of a graph whose BatchNorms are folded.
 
-
-def _for_onnxruntime(graph: fx.Graph) -> set[fx.Node]:
-    """Inputs and outputs of every operator that has an integer kernel.
-
-    | tensor | reason |
-    |---|---|
-    | input of conv, linear | its codes are what the kernel reads |
-    | output of conv, linear, after a ReLU that alone reads it | QLinearConv exists only with Q behind it |
-    | inputs and output of add, mul, cat, average pooling, sigmoid | QLinearAdd and its like need both |
-    | output of a linear layer over a sequence | none: MatMulIntegerToFloat writes floats, the bias is added to them |
-    | output of the network | none: QGemm can write floats, and a rounded logit helps nobody |
-    | part of a cat that nothing else reads | none: the Q of the cat moves onto it, with one scale for all |
+    `outputs`: under TensorRT also what convolutions and linear layers write, as its sparse INT8 kernels need it
+    (NVIDIA Model Optimizer, pull request 1664).
     """
+    weights = {}
+    for node in graph.nodes:
+        if is_layer(node, runtime) and _stored(node.args[1]):
+            weights[node.args[1]] = 1 if packet(node) in TRANSPOSED else 0
+    chosen, signed = _chosen(graph, runtime, outputs), set()
+    if runtime == "onnxruntime":
+        seconds = {_operand(_tensors(node)[1]) for node in graph.nodes if _is_product(node)}
+        signed = {node for node in seconds & chosen if all(_is_product(user) for user in _ends(node))}
+    in_order = [node for node in graph.nodes if node in chosen]
+    return Placement(tuple(in_order), weights, frozenset(signed))
+
+
+def is_layer(node: fx.Node, runtime: Runtime) -> bool:
+    """A layer that the runtime may run in INT8; the scales of a grouped transposed convolution have no axis."""
+    if packet(node) in TRANSPOSED:
+        return runtime == "tensorrt" and convolution_arguments(node)[3] == 1
+    return packet(node) in LAYERS
+
+
+def _chosen(graph: fx.Graph, runtime: Runtime, outputs: bool) -> set[fx.Node]:
+    rules = {operator: rule for rule in RULES[runtime] for operator in rule.operators}
     chosen: set[fx.Node] = set()
     result, stream = _result(graph), _residual_stream(graph)
     for node in graph.nodes:
-        if packet(node) not in WEIGHTED and (node in stream or not _has_kernel(node)):
+        rule = rules.get(packet(node))
+        if rule is None or not _applies(node, stream, runtime):
             continue
-        chosen.update(source(tensor) for tensor in _tensors(node))
-        end = _end(node)
-        if end is not result and node not in stream:
-            chosen.add(end)
-    for node in graph.nodes:
-        if packet(node) == ATEN.cat and node not in stream and _has_kernel(node):
-            chosen.difference_update(part for part in _tensors(node) if [*part.users] == [node])
+        chosen.update(_read(node, rule.reads))
+        writes = rule.writes or (outputs and is_layer(node, runtime))
+        if writes and node not in stream and _end(node) is not result:
+            chosen.add(_end(node))
+    if runtime == "onnxruntime":
+        for node in graph.nodes:
+            if packet(node) == ATEN.cat and node in chosen:
+                chosen.difference_update(part for part in _tensors(node) if [*part.users] == [node])
     return chosen
 
 
-def _for_tensorrt(graph: fx.Graph) -> set[fx.Node]:
-    """Inputs of weighted operators, and the residual input of an add (targets: explicit quantization rules).
-
-    | tensor | reason |
-    |---|---|
-    | input of conv, linear | TensorRT pulls the Q into the kernel that writes the tensor |
-    | output of conv before an add | none: conv, add and ReLU become one kernel that sums in float |
-    | the other input of that add | INT8 is what the fused kernel reads it as |
-    | the residual stream of a transformer | none: see above |
-    | outputs in general | none: TensorRT would have to honour each of them and fuse less |
-    """
-    chosen: set[fx.Node] = set()
-    stream = _residual_stream(graph)
-    for node in graph.nodes:
-        if packet(node) in WEIGHTED:
-            chosen.add(source(_tensors(node)[0]))
-        elif packet(node) == ATEN.add and node not in stream and _has_kernel(node):
-            residual = _residual(node)
-            if residual is not None:
-                chosen.add(source(residual))
-    return chosen
+def _applies(node: fx.Node, stream: set[fx.Node], runtime: Runtime) -> bool:
+    """Whether an operator's rule holds for this node."""
+    if packet(node) in LAYERS | TRANSPOSED:
+        return is_layer(node, runtime)
+    if packet(node) in PRODUCTS:
+        return _is_product(node)
+    return node not in stream and _has_kernel(node)
 
 
-PLACEMENTS = {"onnxruntime": _for_onnxruntime, "tensorrt": _for_tensorrt}
+def _read(node: fx.Node, reads: Reads) -> set[fx.Node]:
+    tensors = _tensors(node)
+    if reads == "none":
+        return set()
+    if reads == "residual":
+        residual = _residual(node)
+        return set() if residual is None else {source(residual)}
+    if packet(node) in PRODUCTS:
+        return {_operand(tensor) for tensor in tensors}
+    return {source(tensor) for tensor in (tensors[:1] if reads == "first" else tensors)}
+
+
+def _stored(node: object) -> bool:
+    return isinstance(node, fx.Node) and node.op == "get_attr"
+
+
+def _is_product(node: fx.Node) -> bool:
+    """A product of two computed tensors."""
+    return packet(node) in PRODUCTS and all(source(factor).op != "get_attr" for factor in _tensors(node))
+
+
+def _operand(node: fx.Node) -> fx.Node:
+    """Where a product's factor is quantized: as far up as it alone is read, so that the moves are of bytes."""
+    while keeps_scale(node):
+        before = node.args[0]
+        assert isinstance(before, fx.Node)
+        if len(before.users) > 1:
+            break
+        node = before
+    return node
+
+
+def _ends(node: fx.Node) -> set[fx.Node]:
+    """Who reads a tensor's values, behind whatever moves them."""
+    found: set[fx.Node] = set()
+    for user in node.users:
+        found |= _ends(user) if keeps_scale(user) else {user}
+    return found
 
 
 def _has_kernel(node: fx.Node) -> bool:
     """An operator of the table above on computed tensors only: a stored or plain number has no quantizer."""
     if packet(node) not in WITH_KERNEL:
         return False
-    if packet(node) in (ATEN.add, ATEN.mul):
+    if packet(node) in SUMS:
         both = all(isinstance(arg, fx.Node) and arg.op != "get_attr" for arg in node.args[:2])
         plain = node.target in (ATEN.add.Tensor, ATEN.mul.Tensor) and node.kwargs.get("alpha") in (None, 1)
         return both and plain
@@ -130,9 +205,8 @@ def _residual_stream(graph: fx.Graph) -> set[fx.Node]:
     """Linear layers over a sequence, and the sums, products, moves and means of what they write."""
     stream: set[fx.Node] = set()
     for node in graph.nodes:
-        value = node.meta.get("val")
         if packet(node) == ATEN.linear:
-            over_sequence = isinstance(value, torch.Tensor) and value.dim() > 2
+            over_sequence = (rank(node) or 0) > 2
         else:
             passes_on = packet(node) in WITH_KERNEL or keeps_scale(node)
             over_sequence = passes_on and any(before in stream for before in node.all_input_nodes)
@@ -147,7 +221,7 @@ def _tensors(node: fx.Node) -> list[fx.Node]:
         parts = node.args[0]
         assert isinstance(parts, (list, tuple))
         return [part for part in parts if isinstance(part, fx.Node)]
-    count = 2 if packet(node) in (ATEN.add, ATEN.mul) else 1
+    count = 2 if packet(node) in SUMS | PRODUCTS else 1
     return [arg for arg in node.args[:count] if isinstance(arg, fx.Node)]
 
 
@@ -171,6 +245,6 @@ def _residual(add: fx.Node) -> fx.Node | None:
     """The input of an add that no kernel fuses, if the other one comes straight from a weighted operator."""
     first, second = _tensors(add)
     for fused, other in ((first, second), (second, first)):
-        if packet(fused) in WEIGHTED and len(fused.users) == 1 and not keeps_scale(fused):
+        if packet(fused) in LAYERS and len(fused.users) == 1 and not keeps_scale(fused):
             return other
     return None

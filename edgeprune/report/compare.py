@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.report.figures import accuracy
 from edgeprune.report.spectrum import spectrum_lines
 from edgeprune.spec.profile import Profile
 from edgeprune.spec.result import Result, Stats
@@ -41,12 +42,14 @@ class Comparison(Strict):
 
 
 def read_comparisons(paths: Sequence[Path]) -> list[Comparison]:
-    """Read RUN folders, result files and profile files: one comparison per run, one of all the profiles.
+    """Read RUN folders, result files, profile files and folders of them: a comparison per run, one of all profiles.
+
+    Profiles come in the order of their dates where there are several in a folder.
 
     Raises:
         EdgepruneError: a path that is none of these.
     """
-    found = [_read(path) for path in paths]
+    found = [_read(file) for path in paths for file in _files(path)]
     runs = [compare_result(item) for item in found if isinstance(item, Result)]
     profiles = [item for item in found if isinstance(item, Profile)]
     return runs + ([compare_profiles(profiles)] if profiles else [])
@@ -70,15 +73,32 @@ def compare_profiles(profiles: Sequence[Profile]) -> Comparison:
     first = profiles[0]
     return Comparison(
         title="profiles",
-        rows=[_profile_row(profile, first) for profile in profiles],
+        rows=[_profile_row(profile, first, _label(profile, profiles)) for profile in profiles],
         notes=[note for profile in profiles for note in _profile_notes(profile)],
     )
+
+
+def _files(path: Path) -> list[Path]:
+    """A run's folder or a file as it is; of another folder the profiles in it, those of before among them."""
+    if not path.is_dir() or (path / RESULT).is_file():
+        return [path]
+    dated = []
+    for file in path.rglob("*.json"):
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(data, dict) and "latency_ms" in data:
+            dated.append((str(data.get("date", "")), str(file), file))
+    return [file for _, _, file in sorted(dated)] or [path]
 
 
 def _read(path: Path) -> Result | Profile:
     if path.is_dir():
         if not (path / RESULT).is_file():
-            raise EdgepruneError(f"{path}: no {RESULT} here. Give a RUN folder that is done, or a profile file.")
+            raise EdgepruneError(
+                f"{path}: no {RESULT} here, and no profiles. Give a RUN folder that is done, or profiles."
+            )
         return read_json(Result, path / RESULT)
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
@@ -97,11 +117,17 @@ def _stats_row(label: str, stats: Stats, dense: Stats) -> Row:
     return Row(label=label, speed_up=_ratio(dense.latency_ms_p50, stats.latency_ms_p50), **stats.model_dump())
 
 
-def _profile_row(profile: Profile, first: Profile) -> Row:
+def _label(profile: Profile, among: Sequence[Profile]) -> str:
+    """The name, and the moment of it where one network was profiled several times."""
+    same = [other for other in among if other.name == profile.name]
+    return profile.name if len(same) == 1 else f"{profile.name} {profile.date[:16].replace('T', ' ')}"
+
+
+def _profile_row(profile: Profile, first: Profile, label: str) -> Row:
     p50 = profile.latency_ms.p50
     alike = _circumstances(profile) == _circumstances(first)
     return Row(
-        label=profile.name,
+        label=label,
         accuracy=profile.accuracy,
         accuracy_se=profile.accuracy_se,
         macs=profile.macs,
@@ -115,7 +141,8 @@ def _profile_row(profile: Profile, first: Profile) -> Row:
 
 def _circumstances(profile: Profile) -> tuple[object, ...]:
     machine = profile.machine
-    return (machine.device, machine.processor, machine.threads, machine.governor, profile.latency_ms.batch)
+    state = (machine.governor, machine.power_mode, machine.clocks_locked)
+    return (machine.device, machine.processor, machine.threads, *state, profile.latency_ms.batch)
 
 
 def _profile_notes(profile: Profile) -> list[str]:
@@ -126,6 +153,20 @@ def _profile_notes(profile: Profile) -> list[str]:
         f"p50 {latency.p50:.3f} ms [{low:.3f}, {high:.3f}], p90 {latency.p90:.3f} ms, "
         f"{latency.throughput_per_s:.0f} images/s"
     ]
+    power = profile.power
+    if power.measured and power.mean_w is not None and power.energy_per_inference_mj is not None:
+        net = "" if power.net_mj is None else f", {power.net_mj.value:.2f} mJ net of the idle machine"
+        notes.append(
+            f"{profile.name}: {power.mean_w:.2f} W ({' + '.join(power.rails_included)}), "
+            f"{power.energy_per_inference_mj:.2f} mJ per image{net}"
+        )
+    if profile.measured_accuracy is not None:
+        found = profile.measured_accuracy
+        notes.append(
+            f"{profile.name}: {accuracy(found.value, found.standard_error)} % of {found.count} images on the machine"
+        )
+    if profile.predicted_ms is not None:
+        notes.append(f"{profile.name}: {profile.predicted_ms:.3f} ms predicted by {profile.predicted_from}")
     if machine.mismatch:
         notes.append(f"{profile.name}: not on {profile.target}: {machine.mismatch}")
     if not latency.settled:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.spec.layer_costs import LayerShape
 from edgeprune.spec.strict import Strict, read_json
 
 MANIFEST, MANIFEST_SUM = "manifest.json", "manifest.sha256"
@@ -84,6 +85,11 @@ class Manifest(Strict):
     """With a mask pattern: the weights that it did not touch, and why."""
     recipe: dict[str, Any]
     files: dict[str, FileSum]
+    layers: tuple[LayerShape, ...] = ()
+    """Those whose time a device can measure by their shape."""
+    predicted_latency_ms: float | None = None
+    predicted_from: str | None = None
+    """What a budget in milliseconds counted on, and by what."""
 
 
 def file_sum(path: Path) -> FileSum:

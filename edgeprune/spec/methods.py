@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from edgeprune.spec.strict import Strict
 
-MethodName = Literal["hap", "magnitude", "snows"]
+MethodName = Literal["camp-hive", "hap", "magnitude", "snows"]
 METHOD_NAMES: tuple[str, ...] = get_args(MethodName)
 MaskSource = Literal["magnitude", "wanda", "obs"]
 Compensation = Literal["none", "merge", "snows"]
 """What makes up for a cut before any training: nothing; channels that go merged into those that stay; or SNOWS."""
 MergeName = Literal["joint", "pair", "constant", "none"]
 """How CAMP-HiVe gives what goes to what stays: jointly, each pair as if it were alone, half of it, or not at all."""
+MergeOn = Literal["layers", "loss"]
+"""The second-order model of a merge: of what each layer puts out, or of the loss, by its leading eigenpairs."""
 Significance = Literal["lowrank+fisher", "lowrank", "eigvec", "magnitude"]
 """By what CAMP-HiVe ranks single weights; `eigvec` is the released code's."""
 ScoreName = Literal["hap", "magnitude", "wanda", "obs"]
@@ -73,3 +75,56 @@ class Rebuilding(Strict):
     batch_size: int = Field(default=256, ge=8)
     memory_mb: float = Field(default=4000, gt=0)
     """Megabytes (1e6 bytes) of activations that stay in memory; what is more goes to a temporary folder."""
+
+
+AS_RELEASED: dict[str, Any] = {
+    "cycles": 1,
+    "score": "eigvec",
+    "merge": "constant",
+    "merge_on": "loss",
+    "by_tensor": True,
+    "eigenpairs": 1,
+    "trust": 1000.0,
+    "guard": 0.0,
+}
+"""CAMP-HiVe as its authors' code means it, where it does what it says (its Hessian product is the plain gradient)."""
+
+
+class Cycling(Strict):
+    """How CAMP-HiVe prunes, merges and trains in turn (arXiv 2511.06265)."""
+
+    preset: Literal["sound", "paper-code"] = "sound"
+    """`paper-code`: the released code's choices below, unless they are given."""
+    cycles: int | None = Field(default=None, ge=1, le=100)
+    """Of pruning and merging, on a cubic schedule; `None`: 6 of single weights, 2 of channels."""
+    between: float = Field(default=0.0, ge=0)
+    """Epochs of fine-tuning after each cycle but the last, which `training.epochs` follow; 0.5 sees half the images."""
+    score: Significance = "lowrank+fisher"
+    merge: MergeName = "joint"
+    merge_on: MergeOn = "layers"
+    by_tensor: bool = False
+    """Every layer loses the same share of its weights."""
+    eigenpairs: int = Field(default=10, ge=1)
+    """At most, and at most as many as there are classes."""
+    sweeps: int = Field(default=3, ge=1)
+    """Over the weights that stay, of a joint merge on the loss."""
+    trust: float = Field(default=0.5, gt=0)
+    """Most that a weight moves, in root mean squares of its layer's; joint merges on layers need no bound."""
+    guard: float = Field(default=0.01, ge=0, lt=1)
+    """Share of the weights that stay for their curvature, whatever their size."""
+    images: int = Field(default=1024, ge=16)
+    """For merges; for the curvature, the first `curved_images` of them."""
+    curved_images: int = Field(default=512, ge=8)
+    batch_size: int = Field(default=256, ge=8)
+    memory_mb: float = Field(default=2000, gt=0)
+    """Megabytes (1e6 bytes) that graphs, or activations, may hold."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _preset(cls, content: Any) -> Any:
+        released = isinstance(content, dict) and content.get("preset") == "paper-code"
+        return AS_RELEASED | content if released else content
+
+    def count(self, pattern: str) -> int:
+        """How many cycles there are."""
+        return self.cycles if self.cycles is not None else 2 if pattern == "channel" else 6

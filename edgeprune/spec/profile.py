@@ -6,6 +6,9 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from edgeprune.spec.layer_costs import LayerCosts, LayerShape
+from edgeprune.spec.machine import Machine
+from edgeprune.spec.power import Interval, Power
 from edgeprune.spec.strict import Strict
 
 
@@ -14,10 +17,12 @@ class Latency(Strict):
 
     p50: float
     p90: float
+    p95: float | None = None
     p99: float | None
     """None below 500 calls: the sample does not carry it."""
     p50_ci: tuple[float, float]
     p90_ci: tuple[float, float]
+    p95_ci: tuple[float, float] | None = None
     p99_ci: tuple[float, float] | None
     mean: float
     minimum: float
@@ -28,39 +33,55 @@ class Latency(Strict):
     batch: int
     throughput_per_s: float
     """Images per second of wall time."""
+    streams: int = 1
+    """Callers at the same time, each waiting for its own call."""
 
 
 class Memory(Strict):
+    """Of a fresh process that loads the bundle and runs it. None: this machine or runtime does not tell."""
+
     model_bytes: int
     peak_resident_bytes: int
-    """Peak resident set of a fresh process that loads and runs the bundle, interpreter included."""
+    """Peak resident set, interpreter included."""
     added_resident_bytes: int
     """What loading and running the bundle added to it."""
+    private_bytes: int | None = None
+    """Pages that no other process shares, the most that was seen."""
+    arena_bytes: int | None = None
+    """What the runtime's own allocator had taken for activations and scratch, by its own account."""
+    gpu_bytes: int | None = None
+    gpu_from: str | None = None
+    """What `gpu_bytes` is: the driver's account of the process, or the growth of what the GPU has in use."""
+    unified_bytes: int | None = None
+    """On a device whose CPU and GPU share their memory: by how much the memory left went down."""
 
 
-class Power(Strict):
-    """Watts, or the reason why there are none; never a guess."""
+class Ratio(Strict):
+    """A network's latency over another's, both timed in turn on the same machine."""
 
-    measured: bool
-    reason: str | None = None
-    mean_w: float | None = None
-    energy_per_inference_mj: float | None = None
+    against: str
+    against_model_sha256: str
+    ratio: Interval
+    """Of the medians; below 1 the first is faster."""
+    pairs: int
+    """Blocks of calls that were compared."""
+    loads: int
+    """How often both were loaded anew: where their memory lies moves a network's speed."""
+    p50: float
+    against_p50: float
 
 
-class Machine(Strict):
-    """Which machine it was, and in which state."""
+class DeviceAccuracy(Strict):
+    """Of the shipped file on this machine, from image files on; the error is one binomial standard error."""
 
-    device: str
-    processor: str
-    cores: int
-    threads: int
-    memory_bytes: int
-    cpu_flags: list[str]
-    """Of the flags that decide INT8 kernels, those that are there."""
-    governor: str | None
-    matches_target: bool
-    mismatch: str | None
-    """What sets this machine apart from the bundle's target."""
+    value: float
+    standard_error: float
+    count: int
+    skipped: int
+    """Files that could not be read."""
+    data: str
+    """The folder's name, and the sha256 of its files' names and sizes."""
+    data_sha256: str
 
 
 class GoldenResult(Strict):
@@ -77,6 +98,12 @@ class LayerTime(Strict):
 
     name: str
     ms: float = Field(ge=0)
+    op: str | None = None
+    """The runtime's operators that it became."""
+    int8: bool | None = None
+    """Whether its inputs were bytes."""
+    shape: LayerShape | None = None
+    """Where it is a layer with weights that the bundle describes."""
 
 
 class Profile(Strict):
@@ -103,3 +130,11 @@ class Profile(Strict):
     recipe: dict[str, Any]
     layers: tuple[LayerTime, ...] | None = None
     """They add up to the median call; None where the runtime tells only the whole."""
+    loads: tuple[Latency, ...] = ()
+    """The other batch sizes and numbers of streams that were asked for."""
+    ratio: Ratio | None = None
+    measured_accuracy: DeviceAccuracy | None = None
+    predicted_ms: float | None = None
+    """What the budget's cost model had said."""
+    predicted_from: str | None = None
+    layer_costs: LayerCosts | None = None

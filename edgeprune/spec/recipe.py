@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.spec.methods import Compensation, Curving, MethodName, Rebuilding, ScoreName
+from edgeprune.spec.budget import Budget, LimitName, Search
+from edgeprune.spec.int8 import Int8
+from edgeprune.spec.methods import Compensation, Curving, Cycling, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
@@ -18,52 +20,8 @@ AttentionCut = Literal["dims", "heads"]
 Coupling = Literal["group", "union"]
 Allocation = Literal["measured", "scores"]
 TraceFloor = Literal["zero", "none"]
-LimitName = Literal["macs", "params", "sparsity", "size_mb", "memory_mb", "latency_ms"]
-LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
-SHARES: frozenset[LimitName] = frozenset({"macs", "params", "sparsity"})
-"""Limits that are shares of the dense network; the others are absolute."""
-
-
-class Budget(Strict):
-    """Limits that must all hold; or `max_drop` alone, for the smallest network that is accurate enough."""
-
-    macs: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the multiply-adds that may stay."""
-    params: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the parameters that may stay."""
-    sparsity: float | None = Field(default=None, gt=0, lt=1)
-    """Share of the channels that must go; with a mask pattern, of the weights that it may take."""
-    size_mb: float | None = Field(default=None, gt=0)
-    """1e6 bytes of weights in the precision that ships."""
-    memory_mb: float | None = Field(default=None, gt=0)
-    """1e6 bytes of activations that live at the same time, at batch 1."""
-    latency_ms: float | None = Field(default=None, gt=0)
-    """Of one image, by a measured profile of the target or by a roofline of its facts."""
-    max_drop: float | None = Field(default=None, gt=0, lt=1)
-    """Largest loss of validation accuracy, 0.01 being one point."""
-
-    @model_validator(mode="after")
-    def _something(self) -> Budget:
-        if not self.limits and self.max_drop is None:
-            raise ValueError("no limit is given; say macs = 0.5")
-        if self.limits and self.max_drop is not None:
-            raise ValueError(
-                f"max_drop searches the budget itself; {next(iter(self.limits))} cannot be given beside it"
-            )
-        return self
-
-    @property
-    def limits(self) -> dict[LimitName, float]:
-        """The limits that are given, by name."""
-        given = ((name, getattr(self, name)) for name in LIMIT_NAMES)
-        return {name: value for name, value in given if value is not None}
-
-
-class Search(Strict):
-    """How `max_drop` searches: bisection on the share of multiply-adds, a short fine-tuning for each."""
-
-    trials: int = Field(default=5, ge=1, le=20)
-    epochs: int = Field(default=1, ge=0)
+CHANNELS_AT_MOST, MASKED_AT_MOST = 0.95, 0.98
+"""Share of a layer that may go: of its channels, and of its weights by a mask pattern."""
 
 
 class LayerRule(Strict):
@@ -146,6 +104,7 @@ class Recipe(Strict):
     compensate: Compensation = "none"
     """What makes up for the cut before any training; `method = "snows"` includes SNOWS."""
     snows: Rebuilding = Rebuilding()
+    camp_hive: Cycling = Cycling()
     implant_ratio: float = Field(default=0.0, ge=0, lt=1)
     """Share of the cut channels, the highest scored, that get a 1x1 convolution instead (HAP's neural implant)."""
     trace_floor: TraceFloor = "zero"
@@ -155,10 +114,12 @@ class Recipe(Strict):
     keep: tuple[str, ...] = ()
     """Patterns (`head*`) of layer names whose channels are never cut; they go before `layers`."""
     layers: tuple[LayerRule, ...] = ()
-    max_layer_sparsity: float = Field(default=0.95, gt=0, le=1)
-    """Largest share of a group that may go; at 1 a branch may go whole, its output being a constant then."""
+    max_layer_sparsity: float = Field(default=CHANNELS_AT_MOST, gt=0, le=1)
+    """Largest share of a group that may go; at 1 a branch may go whole, its output being a constant then. With a mask
+    pattern, of a layer's weights, 0.98 where it is not given."""
     precision: Literal["int8", "fp32"] = "int8"
     training: Training = Training()
+    int8: Int8 = Int8()
     curvature: Curving = Curving()
     calibration_images: int = Field(default=512, ge=8)
     golden_images: int = Field(default=8, ge=1, le=256)
@@ -177,7 +138,7 @@ class Recipe(Strict):
             return content
         budget = Budget.model_validate(content["budget"]) if "budget" in content else None
         asked = budget.model_dump(exclude_none=True) if budget is not None else {}
-        return content | {"budget": {"sparsity": zeros_asked(pattern, asked)}}
+        return {"max_layer_sparsity": MASKED_AT_MOST} | content | {"budget": {"sparsity": zeros_asked(pattern, asked)}}
 
     @model_validator(mode="after")
     def _channels_only(self) -> Recipe:
@@ -232,6 +193,25 @@ class Recipe(Strict):
         return self
 
     @model_validator(mode="after")
+    def _cycled(self) -> Recipe:
+        if self.method != "camp-hive":
+            if self.camp_hive != Cycling():
+                raise EdgepruneError("settings of CAMP-HiVe belong to --method camp-hive. Give it too.")
+            return self
+        if self.pattern not in ("channel", "unstructured"):
+            raise EdgepruneError(
+                f"camp-hive cuts channels or single weights, no {self.pattern}. Give --method snows for that pattern, "
+                "or --pattern unstructured."
+            )
+        if self.pattern == "channel" and self.camp_hive.score == "eigvec":
+            raise EdgepruneError(
+                "the released code's score and preset are for single weights. Give --pattern unstructured too."
+            )
+        if self.compensate != "none":
+            raise EdgepruneError(f"camp-hive merges by itself. Leave --compensate {self.compensate} out.")
+        return self
+
+    @model_validator(mode="after")
     def _counted(self) -> Recipe:
         check_implants(self.implant_ratio, self.budget, self.coupling)
         check_coupling(self.coupling, self.budget.limits)
@@ -246,12 +226,26 @@ class Recipe(Strict):
 
     @property
     def rebuilds(self) -> bool:
-        """Whether the layers are rebuilt after the cut."""
-        return self.method == "snows" or self.compensate != "none"
+        """Whether the layers are rebuilt after the cut, in a stage of its own."""
+        return self.method == "snows" or self.compensate != "none" or self.merges
+
+    @property
+    def merges(self) -> bool:
+        """Whether channels that go are merged into those that stay."""
+        by_method = self.method == "camp-hive" and self.pattern == "channel" and self.camp_hive.merge != "none"
+        return by_method or self.compensate == "merge"
+
+    @property
+    def fits_statistics(self) -> bool:
+        """Whether layers were fitted to BatchNorm's statistics as they are, which then stay."""
+        if self.method == "camp-hive":
+            return self.camp_hive.merge == "joint" and (self.merges or self.camp_hive.merge_on == "layers")
+        return self.rebuilds and not self.snows.reestimate
 
     @property
     def scores(self) -> ScoreName:
-        """By which a mask pattern ranks single weights."""
+        """By which a mask pattern ranks single weights, where no method of its own does."""
+        assert self.method != "camp-hive", "which ranks them itself"
         return self.snows.masks if self.method == "snows" else self.method
 
     def digest(self) -> str:

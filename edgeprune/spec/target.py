@@ -51,6 +51,8 @@ class Target(Strict):
     power_w: Fact[float] | None = None
     software: Fact[list[str]] | None = None
     """Releases that a user of the device can have, newest last, as `JetPack 6.2 (TensorRT 10.3.0)`."""
+    modules: Fact[list[str]] | None = None
+    """For Jetsons: the part numbers by which the device tree names the modules that these facts are of."""
     architecture: Fact[Literal["x86_64", "aarch64"]] | None = None
     """For CPUs: of the machine, as `uname -m` says it."""
     cpu_flags: Fact[list[str]] | None = None

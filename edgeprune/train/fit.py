@@ -6,6 +6,7 @@ import copy
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Literal, TypeAlias
 
@@ -41,6 +42,8 @@ class Plan:
     temperature: float
     seed: int
     augment: Augment
+    share: float = 1.0
+    """Of the images, that an epoch sees."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +94,7 @@ def fit(
     module = student.module
     frozen = teacher.module if teacher is not None else None
     optimizer = OPTIMIZERS[plan.optimizer](_decayed(module, plan.weight_decay), plan)
-    steps = max(1, math.ceil(len(data.train.labels) / plan.batch_size))
+    steps = max(1, math.ceil(plan.share * math.ceil(len(data.train.labels) / plan.batch_size)))
     mode(module, False)
     state = read_state(checkpoint) if checkpoint is not None else None
     if state is None:
@@ -129,10 +132,10 @@ def _epoch(
     tick: Tick,
     after_step: AfterStep | None,
 ) -> float:
-    """One pass over the training images; returns the mean loss."""
+    """One pass over the training images, or so many batches of it; returns the mean loss."""
     total, device = 0.0, next(module.parameters()).device
     batches = train_batches(data.train, data.preprocessing, plan.batch_size, plan.augment, plan.seed, epoch)
-    for step, (x, y) in enumerate(batches):
+    for step, (x, y) in enumerate(islice(batches, steps)):
         x, y = x.to(device), y.to(device)
         loss = distillation(module(x), _opinion(teacher, x), y, plan.distill, plan.temperature)
         value = float(loss.detach())

@@ -23,7 +23,7 @@ from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.levels import Limits, ladder
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 from tests.zoo import SHAPE, build
 
 DIFFICULT = (

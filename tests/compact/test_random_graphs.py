@@ -21,7 +21,7 @@ from edgeprune.pruning.implants import choose_with_implants
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import survey
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 from tests.random_graphs import SHAPE, STEPS, Program, assemble
 
 CUTS = 3

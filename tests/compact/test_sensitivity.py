@@ -19,7 +19,7 @@ from edgeprune.pruning.levels import Limits, ladder, levels
 from edgeprune.pruning.methods import METHODS
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.score import Curve, Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 from tests.zoo import SHAPE, build
 
 LIMITS = Limits(multiple=4, max_sparsity=0.95)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from edgeprune.curvature import low_rank as module
 from edgeprune.curvature.low_rank import low_rank
 from edgeprune.curvature.probing import Probing
 from edgeprune.model.traced import Traced, trace
@@ -41,14 +42,16 @@ def _written_out(traced: Traced, x: Tensor, y: Tensor, by_batch: bool) -> tuple[
         return functional.cross_entropy(torch.func.functional_call(net, given, (x,)), y)
 
     flat = torch.cat([net.get_parameter(name).detach().flatten() for name in WEIGHTS])
-    return torch.autograd.functional.hessian(loss, flat), torch.autograd.functional.jacobian(loss, flat)
+    return torch.autograd.functional.hessian(loss, flat)
 
 
 @pytest.mark.parametrize("by_batch", [False, True])
-def test_the_pairs_are_those_of_the_live_block(by_batch: bool) -> None:
+def test_the_pairs_are_those_of_the_live_block(by_batch: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "TOLERANCE", 1e-2)
+    monkeypatch.setattr(module, "ROUNDS", 12)
     traced, x, y = _problem()
-    h, g = _written_out(traced, x, y, by_batch)
-    live = torch.ones(len(g), dtype=torch.bool)
+    h = _written_out(traced, x, y, by_batch)
+    live = torch.ones(len(h), dtype=torch.bool)
     live[::5] = False
     block = h * live[:, None] * live[None, :]
     values = torch.linalg.eigvalsh(block).flip(0)[:3]
@@ -57,7 +60,6 @@ def test_the_pairs_are_those_of_the_live_block(by_batch: bool) -> None:
     assert float(found.vectors[~live].abs().max()) == 0
     for value, vector in zip(found.values, found.vectors.T, strict=True):
         assert float((block @ vector.double() - value * vector.double()).norm()) < 2e-2 * float(values[0])
-    assert torch.allclose(found.slope.double(), g * live, rtol=1e-4, atol=1e-7)
     mean = found.diagonal()[live].mean()
     assert torch.allclose(found.rest, mean.expand_as(found.rest))
 

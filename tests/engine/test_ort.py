@@ -12,7 +12,7 @@ import pytest
 
 from edgeprune.engine.cores import physical_cores
 from edgeprune.engine.ort import open_model
-from edgeprune.engine.ort_layers import APPENDED, layer_times
+from edgeprune.engine.ort_layers import APPENDED
 from edgeprune.engine.runner import open_runner
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.probe import probe
@@ -150,10 +150,11 @@ def test_one_input_and_one_output(tmp_path):
 def test_layer_times_name_the_layers_and_add_up_to_the_call(tmp_path: Path) -> None:
     path = quantized_linear(tmp_path / "linear.onnx", np.int8)
     x = np.ones((4, 64), np.float32)
-    times = layer_times(path, x, 30, 1)
+    times = {row.name: row for row in open_model(path, 1).layer_times(x, 30)}
     assert "between nodes" in times
-    assert all(ms >= 0 for ms in times.values())
-    assert sum(times.values()) > 0
+    assert all(row.ms >= 0 for row in times.values())
+    assert sum(row.ms for row in times.values()) > 0
+    assert [row for row in times.values() if row.int8], "the quantized product takes bytes"
     assert not list(Path.cwd().glob("profile*.json"))
 
 

@@ -19,7 +19,7 @@ from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.traced import Traced, trace
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import prepare
+from edgeprune.quantization.qat import Scheme, prepare
 from tests import zoo
 
 OPSET = 18
@@ -121,7 +121,7 @@ def folded(name: str) -> Traced:
 
 @functools.cache
 def frozen(name: str, style: Style, bits: Literal[7, 8] = 8) -> Traced:
-    return freeze(prepare(folded(name), *style, bits, [images()]))
+    return freeze(prepare(folded(name), Scheme(*style, bits), [images()]))
 
 
 @functools.cache

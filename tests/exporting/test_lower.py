@@ -31,7 +31,7 @@ def test_every_code_is_the_same(name: str, style: Style) -> None:
     x = images(8, seed=1) * 10  # far outside the calibrated ranges
     before, after = _codes(original), _codes(model)
     shared = [q for q in before if q in after]
-    assert len(shared) >= len(before) - 2  # a concatenation's Q moves onto its parts
+    assert len(shared) >= len(before) - 3  # a Q may move up, onto the parts of a concatenation or before a transpose
     zeros = {t.name: onnx.numpy_helper.to_array(t).astype(int) for m in (original, model) for t in m.graph.initializer}
     wanted = outputs(original, x, ["output", *(before[q][0] for q in shared)], optimise=False)
     got = outputs(model, x, ["output", *(after[q][0] for q in shared)], optimise=False)
@@ -57,7 +57,7 @@ def test_integer_kernels_differ_by_no_more_than_a_few_single_codes(name: str, st
     assert differences[1].max() <= 1  # a tie that float sums decide the other way
     for tensor, difference in zip(names, differences, strict=True):
         assert difference.max() <= 4, tensor  # what such a tie becomes further on
-        assert np.mean(difference > 0) <= 0.01, tensor
+        assert np.mean(difference > 0) <= 0.02, tensor
 
 
 def test_saturation_is_really_tested() -> None:

@@ -15,7 +15,7 @@ from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.networks.cifar_resnet import CifarResNet
 from edgeprune.model.traced import trace
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import prepare
+from edgeprune.quantization.qat import Scheme, prepare
 from tests.exporting.networks import EVERY, OPSET, STYLES, exported, folded, images, outputs
 from tests.zoo import SHAPE
 
@@ -76,7 +76,7 @@ def test_an_int8_file_is_much_smaller() -> None:
     torch.manual_seed(0)
     network = fold_batch_norm(trace(CifarResNet(3, 10, 3).eval(), (3, 32, 32)))
     x = torch.randn(8, 3, 32, 32)
-    small = to_onnx(freeze(prepare(network, "unsigned", "onnxruntime", 8, [x])), OPSET).ByteSize()
+    small = to_onnx(freeze(prepare(network, Scheme("unsigned", "onnxruntime", 8), [x])), OPSET).ByteSize()
     assert small < 0.4 * to_onnx(network, OPSET).ByteSize()
 
 

@@ -21,7 +21,7 @@ from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.masks import Masks, Share, apply_masks, choose_masks
 from edgeprune.quantization.fake import observe
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import prepare
+from edgeprune.quantization.qat import Scheme, prepare
 from edgeprune.spec.pattern import parse_pattern
 from edgeprune.spec.target import load_target
 from edgeprune.train.hold import holding
@@ -48,7 +48,7 @@ def _masked(name: str, text: str) -> tuple[Traced, Masks]:
 
 def _shipped(traced: Traced, masks: Masks, style: Style) -> onnx.ModelProto:
     """Train in INT8 for a few steps with large gradients, freeze, export, and lower."""
-    prepared = prepare(traced, *style, 8, [images()])
+    prepared = prepare(traced, Scheme(*style, 8), [images()])
     optimizer = torch.optim.SGD(prepared.module.parameters(), lr=0.05, momentum=0.9, weight_decay=0.05)
     hold = holding(masks.kept)
     observe(prepared.module, True)

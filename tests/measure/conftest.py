@@ -15,8 +15,8 @@ from edgeprune.spec.bundle import GOLDEN, LABELS, MODEL, Manifest, file_sum, wri
 onnx = pytest.importorskip("onnx")
 
 
-def _save_linear(path: Path, weight: np.ndarray) -> None:
-    """Write an ONNX file of flatten(x) @ weight for x of [N, 2, 3, 3]."""
+def _save_linear(path: Path, weight: np.ndarray, channels: int = 2) -> None:
+    """Write an ONNX file of flatten(x) @ weight for x of [N, channels, 3, 3]."""
     from onnx import TensorProto, helper, numpy_helper
 
     nodes = [
@@ -26,7 +26,7 @@ def _save_linear(path: Path, weight: np.ndarray) -> None:
     graph = helper.make_graph(
         nodes,
         "linear",
-        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 2, 3, 3])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", channels, 3, 3])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", weight.shape[1]])],
         [numpy_helper.from_array(weight, "w")],
     )
@@ -38,14 +38,15 @@ def _save_linear(path: Path, weight: np.ndarray) -> None:
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a sound bundle; keywords replace fields of its manifest."""
 
-    def make(name: str = "bundle", golden_error: float = 0.0, **fields: Any) -> Path:
+    def make(name: str = "bundle", golden_error: float = 0.0, channels: int = 2, **fields: Any) -> Path:
         folder = tmp_path / name
         folder.mkdir()
         rng = np.random.default_rng(0)
-        weight = rng.normal(size=(18, 4)).astype(np.float32)
-        x = rng.normal(size=(3, 2, 3, 3)).astype(np.float32)
+        weight = rng.normal(size=(9 * channels, 4)).astype(np.float32)
+        x = rng.normal(size=(3, channels, 3, 3)).astype(np.float32)
         y = x.reshape(3, -1) @ weight * (1 + golden_error)
-        _save_linear(folder / MODEL, weight)
+        _save_linear(folder / MODEL, weight, channels)
+        np.save(folder / "weight.npy", weight)
         np.savez(folder / GOLDEN, input=x, output=y.astype(np.float32))
         (folder / LABELS).write_text("a\nb\nc\nd\n", encoding="utf-8")
         plain: dict[str, Any] = {
@@ -58,7 +59,7 @@ def make_bundle(tmp_path: Path) -> Callable[..., Path]:
             "precision": "int8",
             "lowering": "onnxruntime",
             "weight_bits": 7,
-            "input": {"name": "x", "shape": (2, 3, 3)},
+            "input": {"name": "x", "shape": (channels, 3, 3)},
             "output": {"name": "y", "shape": (4,)},
             "preprocessing": {
                 "channels": "any",

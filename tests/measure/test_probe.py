@@ -9,7 +9,6 @@ import pytest
 from edgeprune.engine.cores import physical_cores, usable_cpus
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target, mismatch, target_mismatch
-from edgeprune.measure.power import measure_power
 from edgeprune.measure.probe import Host, probe
 from edgeprune.spec.target import load_target
 
@@ -107,14 +106,3 @@ def test_cpu_targets(flags, name, word):
 )
 def test_gpus_are_matched_by_their_whole_name(gpu, same):
     assert (mismatch(host(gpus=(gpu,)), load_target("rtx-4070")) is None) == same
-
-
-def test_power_gives_the_reason_of_each_machine(tmp_path):
-    assert "no power sensor" in str(measure_power(tmp_path).reason)
-    put(tmp_path, "sys/class/powercap/intel-rapl:0/energy_uj", "1")
-    assert "RAPL" in str(measure_power(tmp_path).reason)
-    put(tmp_path, "sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon3/in1_label", "VDD_IN")
-    power = measure_power(tmp_path)
-    assert "INA3221" in str(power.reason)
-    assert not power.measured
-    assert power.mean_w is None

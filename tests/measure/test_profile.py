@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.measure.profile import profile_bundle, write_profile
+from edgeprune.measure.profile import profile_bundle
+from edgeprune.measure.written import write_profile
 from edgeprune.spec.profile import Profile
 from edgeprune.spec.strict import read_json
 
@@ -51,7 +51,7 @@ def test_a_sound_bundle_is_measured(make_bundle, sha256, tmp_path):
     assert written == tmp_path / "out/cpu-x86-avx2" / f"linear-{profile.model_sha256[:12]}.json"
     assert read_json(Profile, written) == profile
     assert json.loads(written.read_text())["schema"] == 1
-    assert [path.name for path in written.parent.iterdir()] == [written.name]
+    assert [path.name for path in written.parent.iterdir()] == [written.name]  # no history yet, and no calls given
 
 
 @pytest.mark.parametrize("name", ["model.onnx", "golden.npz", "labels.txt", "manifest.json", "manifest.sha256"])
@@ -79,8 +79,7 @@ def test_golden_arrays_must_fit_the_manifest(make_bundle):
 def test_a_tensorrt_bundle_needs_its_device(make_bundle, monkeypatch):
     fields = {"runtime": "tensorrt", "target": "jetson-orin-nano", "lowering": "tensorrt"}
     bundle = make_bundle(**fields)
-    monkeypatch.setitem(sys.modules, "tensorrt", None)
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "tensorrt" else pytest.fail(name))
+    monkeypatch.setattr("edgeprune.engine.runner.offered", lambda: ["cpu"])
     with pytest.raises(EdgepruneError, match="profile it on the jetson-orin-nano") as caught:
         profile_bundle(bundle, seconds=0.05)
     assert "\n" not in str(caught.value)
@@ -95,18 +94,19 @@ def test_hashes_come_before_the_refusal_of_a_tensorrt_bundle(make_bundle):
 
 def test_a_machine_that_saturates_runs_exact_and_says_so(make_bundle, monkeypatch):
     import edgeprune.measure.profile as module
+    import edgeprune.measure.subject as subject
     from edgeprune.engine.runner import open_runner
     from edgeprune.measure.probe import Host
 
     asked = []
 
-    def spy(bundle, threads, *, exact):
+    def spy(bundle, threads, *, exact, runtime):
         asked.append(exact)
-        return open_runner(bundle, threads, exact=exact)
+        return open_runner(bundle, threads, exact=exact, runtime=runtime)
 
     host = Host("x86_64 Linux", "a CPU", (), 2, 2**30, ("avx2",), None)
-    monkeypatch.setattr(module, "open_runner", spy)
-    monkeypatch.setattr(module, "probe", lambda: host)
+    monkeypatch.setattr(subject, "open_runner", spy)
+    monkeypatch.setattr(module, "probe", lambda _root: host)
     profile = profile_bundle(make_bundle(target="cpu-x86-vnni", weight_bits=8), seconds=0.05)
     assert asked == [True]
     assert not profile.machine.matches_target

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from edgeprune.curvature.probing import Probing
-from edgeprune.merging.cycle import Merging, one_cycle
+from edgeprune.merging.cycle import Merging, curve, one_cycle
+from edgeprune.merging.cycles import in_cycles
 from edgeprune.model.traced import Traced, trace
 
 WEIGHTS = ("a.weight", "b.weight", "head.weight")
@@ -58,9 +59,12 @@ def _asked(**more: object) -> Merging:
 SETTINGS = {
     "default": {},
     "low rank alone": {"score": "lowrank"},
+    "on the loss": {"on": "loss"},
     "magnitude, pair by pair": {"score": "magnitude", "merge": "pair"},
+    "magnitude, pairs on the loss": {"score": "magnitude", "merge": "pair", "on": "loss"},
+    "constant": {"score": "magnitude", "merge": "constant"},
     "nothing merged": {"merge": "none"},
-    "the released code, repaired": {"score": "eigvec", "merge": "constant", "by_tensor": True},
+    "the released code, repaired": {"score": "eigvec", "merge": "constant", "on": "loss", "by_tensor": True},
 }
 
 
@@ -69,11 +73,13 @@ def test_masks_are_exact_monotone_and_never_worse_for_the_merge(
     trained: tuple[Traced, Tensor, Tensor], name: str
 ) -> None:
     dense, x, y = trained
-    student, masks, start = _twin(dense), _whole(dense), None
+    student, masks, start, asked = _twin(dense), _whole(dense), None, _asked(**SETTINGS[name])
     total = sum(mask.numel() for mask in masks.values())
     for sparsity in (0.4, 0.7):
         before = masks
-        masks, start, log = one_cycle(student, before, sparsity, x, y, _asked(**SETTINGS[name]), start)
+        curved = curve(student, before, x, y, asked, start) if asked.curves else None
+        masks, log = one_cycle(student, dense, before, sparsity, x, y, asked, curved)
+        start = curved.vectors if curved is not None else None
         gone = total - sum(int(mask.sum()) for mask in masks.values())
         if "by_tensor" in SETTINGS[name]:
             assert gone == sum(round(sparsity * mask.numel()) for mask in masks.values())
@@ -89,17 +95,14 @@ def test_masks_are_exact_monotone_and_never_worse_for_the_merge(
 
 def test_the_same_call_gives_the_same_network(trained: tuple[Traced, Tensor, Tensor]) -> None:
     dense, x, y = trained
-    twins = [_twin(dense) for _ in range(2)]
-    for twin in twins:
-        one_cycle(twin, _whole(dense), 0.6, x, y, _asked())
+    twins = [in_cycles(dense, _whole(dense), 0.6, 2, x, y, _asked())[0] for _ in range(2)]
     for a, b in zip(*(twin.module.parameters() for twin in twins), strict=True):
         assert torch.equal(a, b)
 
 
 def test_at_sparsity_zero_the_weights_stay(trained: tuple[Traced, Tensor, Tensor]) -> None:
     dense, x, y = trained
-    student = _twin(dense)
-    masks, _, log = one_cycle(student, _whole(dense), 0.0, x, y, _asked())
+    student, masks, (log,) = in_cycles(dense, _whole(dense), 0.0, 1, x, y, _asked())
     assert all(bool(mask.all()) for mask in masks.values())
     for name in WEIGHTS:
         assert torch.equal(student.module.get_parameter(name), dense.module.get_parameter(name))

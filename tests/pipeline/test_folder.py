@@ -8,7 +8,8 @@ import pytest
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.pipeline.folder import RECIPE, RESULT, open_run, recipe_of
-from edgeprune.spec.recipe import Budget, Recipe, Source
+from edgeprune.spec.budget import Budget
+from edgeprune.spec.recipe import Recipe, Source
 
 
 def _recipe(**changes: object) -> Recipe:

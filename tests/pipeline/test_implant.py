@@ -24,7 +24,7 @@ from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import prunable
 from edgeprune.pruning.quantity import value
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget
+from edgeprune.spec.budget import Budget
 from tests import tiny
 from tests.pipeline import small
 from tests.zoo import SHAPE, build

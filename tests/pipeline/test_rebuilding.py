@@ -24,9 +24,10 @@ from edgeprune.pipeline.compress import Outcome, compress
 from edgeprune.pipeline.options import recipe_from
 from edgeprune.pipeline.steps import network
 from edgeprune.pruning.masks import load_masks
+from edgeprune.spec.budget import Budget
 from edgeprune.spec.methods import Rebuilding
 from edgeprune.spec.pattern import parse_pattern
-from edgeprune.spec.recipe import Budget, Recipe
+from edgeprune.spec.recipe import Recipe
 from tests import tiny
 from tests.pipeline import small
 

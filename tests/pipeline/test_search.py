@@ -12,7 +12,8 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.pipeline import cutting, search, steps
 from edgeprune.pipeline.compress import prune
 from edgeprune.pipeline.folder import Stage
-from edgeprune.spec.recipe import Budget, Recipe, Search, Source, Training
+from edgeprune.spec.budget import Budget, Search
+from edgeprune.spec.recipe import Recipe, Source, Training
 from tests import tiny
 
 

@@ -16,7 +16,8 @@ from edgeprune.pruning.budget import check, choose, smallest
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import AttentionCut, Budget, LayerRule
+from edgeprune.spec.budget import Budget
+from edgeprune.spec.recipe import AttentionCut, LayerRule
 from tests.zoo import SHAPE, ZOO, build
 
 

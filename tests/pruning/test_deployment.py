@@ -24,7 +24,7 @@ from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.quantity import value
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import LIMIT_NAMES, Budget
+from edgeprune.spec.budget import LIMIT_NAMES, Budget
 from edgeprune.spec.speeds import peaks
 from edgeprune.spec.target import load_target
 from tests.report.conftest import profile

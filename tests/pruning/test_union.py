@@ -21,7 +21,8 @@ from edgeprune.pruning.coupling import check, choose, smallest
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.spec.recipe import Budget, LayerRule
+from edgeprune.spec.budget import Budget
+from edgeprune.spec.recipe import LayerRule
 from tests.zoo import SHAPE, ZOO, build
 
 

@@ -7,7 +7,7 @@ from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.networks.vit import VisionTransformer
 from edgeprune.model.traced import trace
 from edgeprune.quantization.keeps import packet
-from edgeprune.quantization.place import Placement, Runtime, place
+from edgeprune.quantization.place import Placement, Runtime, is_layer, place
 from edgeprune.quantization.sign import non_negative
 from tests import zoo
 
@@ -44,7 +44,7 @@ def test_moving_operators_get_none_and_every_layer_reads_codes(name: str, runtim
     placement = place(folded.module.graph, runtime)
     kinds = _kinds(placement)
     assert not {"slice", "pad", "view", "flatten", "permute", "max_pool2d", "getitem"} & set(kinds)
-    layers = [n for n in folded.module.graph.nodes if packet(n) in (ATEN.conv2d, ATEN.linear)]
+    layers = [n for n in folded.module.graph.nodes if is_layer(n, runtime)]
     assert {str(n.args[1].target) for n in layers} == {str(w.target) for w in placement.weights}  # type: ignore[union-attr]
 
 

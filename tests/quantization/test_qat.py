@@ -10,7 +10,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.model.traced import Traced, load, save, trace
 from edgeprune.quantization.fake import ActivationQuantizer, observe
 from edgeprune.quantization.freeze import freeze
-from edgeprune.quantization.qat import prepare
+from edgeprune.quantization.qat import Scheme, prepare
 from tests import zoo
 
 
@@ -20,7 +20,7 @@ def _images(count: int = 32, seed: int = 0) -> torch.Tensor:
 
 def _prepared(name: str, activations: str = "unsigned", runtime: str = "onnxruntime", bits: int = 8) -> Traced:
     traced = trace(zoo.build(name), zoo.SHAPE)
-    return prepare(traced, activations, runtime, bits, _images().split(16))  # type: ignore[arg-type]
+    return prepare(traced, Scheme(activations, runtime, bits), _images().split(16))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("runtime", ["onnxruntime", "tensorrt"])
@@ -46,7 +46,7 @@ def test_it_trains_and_its_ranges_follow() -> None:
     module, x = prepared.module, _images()
     labels = torch.arange(32) % 5
     optimizer = torch.optim.SGD(module.parameters(), lr=0.01)
-    ranges = {n: b.clone() for n, b in module.named_buffers() if n.endswith("absmax")}
+    ranges = {n: b.clone() for n, b in module.named_buffers() if n.endswith("upper")}
     observe(module, True)
     losses = []
     for _ in range(12):
@@ -84,10 +84,10 @@ def test_signed_targets_have_signed_quantizers_only() -> None:
 def test_without_images_it_says_so() -> None:
     traced = trace(zoo.build("Plain"), zoo.SHAPE)
     with pytest.raises(EdgepruneError, match="no calibration images"):
-        prepare(traced, "unsigned", "onnxruntime", 8, [])
+        prepare(traced, Scheme("unsigned", "onnxruntime", 8), [])
 
 
 def test_an_infinite_activation_is_named() -> None:
     traced = trace(zoo.build("Plain"), zoo.SHAPE)
     with pytest.raises(EdgepruneError, match="not finite"):
-        prepare(traced, "unsigned", "onnxruntime", 8, [_images() * torch.inf])
+        prepare(traced, Scheme("unsigned", "onnxruntime", 8), [_images() * torch.inf])

@@ -11,7 +11,8 @@ from rich.console import Console, RenderableType
 from edgeprune.report import figures
 from edgeprune.report.catalogue import list_table, target_table
 from edgeprune.report.compare import Comparison, compare_profiles, compare_result
-from edgeprune.report.render import markdown, profile_table, table, to_json
+from edgeprune.report.profile_lines import profile_table
+from edgeprune.report.render import markdown, table, to_json
 from edgeprune.spec.target import known_targets, load_target
 
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.load import installed
+from edgeprune.spec.bundle import MANIFEST
 
 if TYPE_CHECKING:
+    from edgeprune.engine.trt.plans import Plan
     from edgeprune.engine.trt.runner import PlanRunner
 
 
@@ -18,11 +20,22 @@ def available() -> bool:
 
 
 def open_built(model: Path) -> PlanRunner:
-    """Load the newest engine that `edgeprune build` made of an ONNX file for this device.
+    """Load the newest engine of an ONNX file for this device: `edgeprune build` made it of a bundle's.
+
+    A file that is in no bundle, as a single layer that is timed, is built here and now.
 
     Raises:
-        EdgepruneError: there is none; the text says what to run.
+        EdgepruneError: there is none for a bundle's file, and the text says what to run; or TensorRT refuses.
     """
     from edgeprune.engine.trt.runner import open_plan
 
-    return open_plan(model)
+    return open_plan(model, None if (model.parent / MANIFEST).is_file() else _alone(model))
+
+
+def _alone(model: Path) -> Plan:
+    from edgeprune.engine.trt.make import Making, make_plan
+    from edgeprune.engine.trt.onnx_file import read_model
+    from edgeprune.engine.trt.settings import BuildSettings
+
+    quantized = any(node.op_type == "QuantizeLinear" for node in read_model(model).graph.node)
+    return make_plan(Making(model, BuildSettings(int8=quantized)))

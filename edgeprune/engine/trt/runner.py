@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.engine.ort_layers import NodeTime
 from edgeprune.engine.trt.cuda import Cuda
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.engine import load_engine
@@ -24,6 +25,9 @@ from edgeprune.engine.trt.plans import Plan, find_plan
 from edgeprune.engine.trt.release import parse_release
 from edgeprune.errors import EdgepruneError
 from edgeprune.spec.engine import EngineLayer
+
+OTHER = "other"
+"""Profiled time that belongs to no layer of the inspector."""
 
 
 @dataclass
@@ -119,6 +123,12 @@ class PlanRunner:
         inspected = read_inspection(self.information())
         return engine_layers(inspected, nodes, self.layer_ms(x, calls), record.eligible, record.picked)
 
+    def layer_times(self, x: NDArray[np.float32], calls: int) -> list[NodeTime]:
+        """The same in the words that all runtimes share."""
+        layers, other = self.layers(x, calls)
+        rows = [NodeTime(layer.layer, layer.ms or 0.0, layer.kind, _is_int8(layer)) for layer in layers]
+        return [*rows, NodeTime(OTHER, other)] if other else rows
+
     def information(self) -> str:
         """The engine inspector's JSON, for the shape of the last call."""
         inspector = self.engine.create_engine_inspector()
@@ -132,6 +142,10 @@ class PlanRunner:
         self.engine = None
         self.keep.clear()
         self.cuda.close()
+
+
+def _is_int8(layer: EngineLayer) -> bool | None:
+    return None if layer.precision == "unknown" else layer.precision == "int8"
 
 
 def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: bool = True) -> PlanRunner:

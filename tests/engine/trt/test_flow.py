@@ -16,15 +16,23 @@ from tests.engine.trt.network import half_limit
 
 OPEN = """
 from pathlib import Path
-from edgeprune.engine.runner import Runner
+from edgeprune.engine.runner import Runner, offered
 from edgeprune.engine.trt.offer import available, open_built
-from edgeprune.measure.golden import check_golden
+from edgeprune.measure.golden import check_golden, load_golden
 from edgeprune.spec.bundle import open_bundle
-assert available()
+def open_golden(): return load_golden(open_bundle(Path("bundle"))).input[:1]
+assert available() and offered()[0] == "tensorrt"
 runner: Runner = open_built(Path("bundle/model.onnx"))
 assert runner.runtime == "TensorRT 10.3.0 (Orin)" and not runner.simulated
 assert check_golden(open_bundle(Path("bundle")), runner).worst < 1e-5
+rows = runner.layer_times(open_golden(), 2)
+assert {"stem.0", "a.0", "head", "other"} <= {row.name for row in rows} and sum(row.ms for row in rows) > 0
 runner.close()
+Path("alone").mkdir()  # a single layer, as a table of layers times it, is in no bundle
+Path("alone/layer.onnx").write_bytes(Path("bundle/model.onnx").read_bytes())
+alone = open_built(Path("alone/layer.onnx"))
+assert alone.layer_times(open_golden(), 2)
+alone.close()
 """
 BUILD = ("-m", "edgeprune", "build", "bundle", "--seconds", "0.1")
 
