@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -136,7 +137,7 @@ class PlanRunner:
         return str(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON))
 
     def close(self) -> None:
-        """Give the device back: contexts first, then the engine, then CUDA's own."""
+        """Give the device back: contexts first, then the engine, then CUDA's own; a second time does nothing."""
         self.lanes.clear()
         self.free = SimpleQueue()
         self.engine = None
@@ -170,4 +171,6 @@ def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: b
     if any(context is None for context in contexts):
         raise EdgepruneError(f"no memory for {streams} stream(s) on {gpu.name}: {log.fault}. Use fewer, or less batch.")
     lanes = [Lane(cuda, context, ends, cuda.stream(), graphs) for context in contexts]
-    return PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, keep=[log])
+    runner = PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, keep=[log])
+    atexit.register(runner.close)  # while CUDA is still there: pycuda aborts a process that leaves it open
+    return runner

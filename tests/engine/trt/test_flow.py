@@ -78,6 +78,20 @@ def test_a_plan_is_taken_again_and_a_changed_one_is_refused(fake: Fake, bundle: 
     assert "does not match its sha256" in refused.err
 
 
+def test_profile_measures_a_built_engine(fake: Fake, bundle: Path) -> None:
+    """With pycuda, which aborts a process that ends with a context open."""
+    without = fake("10.3.0", "pycuda", "-m", "edgeprune", "profile", "bundle", "--seconds", "0.1")
+    assert without.code == 2
+    assert "Run edgeprune build bundle first" in without.err
+    assert fake("10.3.0", "pycuda", *BUILD).code == 0
+    done = fake("10.3.0", "pycuda", "-m", "edgeprune", "profile", "bundle", "--seconds", "0.1", "--json")
+    assert done.code == 0, done.err
+    profile = json.loads(done.out)
+    assert profile["runtime"] == "TensorRT 10.3.0 (Orin)"
+    assert {"stem.0", "a.0", "head"} <= {row["name"] for row in profile["layers"]}
+    assert (bundle.parent / "profiles").is_dir()
+
+
 @pytest.mark.usefixtures("bundle")
 def test_trtexec_runs_beside_it(fake: Fake, tmp_path: Path) -> None:
     """A stand-in for the tool notes its flags, and exports queries as the real one does."""
