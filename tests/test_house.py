@@ -108,7 +108,8 @@ def test_no_ring_of_imports() -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--help"], ["targets"], ["compress", "--help"], ["inspect", "--help"], ["lint", "--help"]]
+    "arguments",
+    [["--help"], ["targets"], ["compress", "--help"], ["inspect", "--help"], ["lint", "--help"], ["build", "--help"]],
 )
 def test_light_commands_start_without_torch(arguments: list[str]) -> None:
     code = (

@@ -103,9 +103,23 @@ class OneByOne:
         return self.runner.run(np.repeat(x, least, axis=0) if len(x) < least else x)[: len(x)]
 
 
+def _checked(bundle: Bundle, runner: PlanRunner) -> GoldenResult:
+    """Compare the golden outputs; an engine that answers otherwise is not left behind.
+
+    Raises:
+        EdgepruneError: they differ; half precision may be why, so the text says how to do without.
+    """
+    try:
+        return check_golden(bundle, OneByOne(runner))
+    except EdgepruneError as error:
+        runner.plan.remove()
+        half = " Or build with --no-fp16." if runner.plan.record.settings.fp16 else ""
+        raise EdgepruneError(f"{error}{half}") from None
+
+
 def _measured(request: BuildRequest, bundle: Bundle, runner: PlanRunner) -> EngineReport:
     tick_line("checking golden outputs", 0, 1)
-    golden: GoldenResult = check_golden(bundle, OneByOne(runner))
+    golden = _checked(bundle, runner)
     tick_line("checking golden outputs", 1, 1)
     record, settings = runner.plan.record, request.settings
     x = np.resize(load_golden(bundle).input, (settings.batch.best, *bundle.manifest.input.shape))

@@ -59,6 +59,11 @@ class Plan:
             raise EdgepruneError(f"{self.path}: does not match its sha256. Run edgeprune build again.")
         return self.path.read_bytes()
 
+    def remove(self) -> None:
+        """Delete it, its record first."""
+        self.path.with_suffix(".json").unlink(missing_ok=True)
+        self.path.unlink(missing_ok=True)
+
 
 def plan_path(model: Path, gpu: Gpu, release: Release, settings: BuildSettings) -> Path:
     """Where the plan of a model goes: one for each device, release and way of building."""

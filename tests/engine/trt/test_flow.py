@@ -118,11 +118,12 @@ def test_trtexec_runs_beside_it(fake: Fake, tmp_path: Path) -> None:
     ("more", "words"),
     [
         ({"FAKE_BUILD": "fails"}, ["Could not find any implementation for node stem.0"]),
+        ({"FAKE_ANSWERS": "wrong"}, ["relative error of 1,", "--no-fp16"]),
         ({"FAKE_BUILD": "crashes"}, ["signal 6", "build.log"]),
         ({"FAKE_CUINIT": "100"}, ["there is no CUDA device", "no CUDA-capable device is detected"]),
         ({"FAKE_CAPABILITY": "8.6", "FAKE_GPU": "NVIDIA GeForce RTX 3060"}, ["compute capability 8.6", "8.7"]),
     ],
-    ids=["fails", "crashes", "no device", "another device"],
+    ids=["fails", "wrong answers", "crashes", "no device", "another device"],
 )
 def test_a_fault_is_one_line_and_leaves_no_plan(
     more: dict[str, str], words: list[str], fake: Fake, bundle: Path

@@ -461,6 +461,8 @@ class IExecutionContext(_Real):
         images = np.frombuffer(x.tobytes(), np.float32, count).reshape(shape)
         y = np.ascontiguousarray(self._session().run([exit_], {entry: images})[0])
         assert y.dtype == np.float32
+        if os.environ.get("FAKE_ANSWERS") == "wrong":
+            y = np.zeros_like(y)
         fake_gpu.copy(self._addresses[exit_], y.ctypes.data, y.nbytes)
         if self._profiler is not None:
             for node in self._engine._model.graph.node:
