@@ -51,7 +51,7 @@ def curvature(work: Work, before: Stage, check: bool = True) -> Stage | None:
     `check`: refuse a budget of the recipe that cannot be met, before what takes minutes.
     """
     recipe = work.recipe
-    if recipe.method == "camp-hive" and recipe.camp_hive.score != "magnitude":
+    if recipe.method == "camp-hive" and recipe.camp_hive.ranked_by(recipe.pattern) != "magnitude":
         return _eigenpairs(work, before, check)
     if recipe.method not in NEEDS_CURVATURE:
         return None
@@ -81,7 +81,7 @@ def _eigenpairs(work: Work, before: Stage, check: bool) -> Stage:
     recipe, asked = work.recipe, work.recipe.camp_hive
     how = replace(probing(recipe), batch_size=asked.batch_size, memory_mb=asked.memory_mb)
     count = min(asked.eigenpairs, len(work.data.classes))
-    remainder: Remainder = "fisher" if asked.score == "lowrank+fisher" else "mean"
+    remainder: Remainder = "fisher" if asked.ranked_by("channel") == "lowrank+fisher" else "mean"
 
     def make(folder: Path) -> None:
         traced = work.load(before)

@@ -56,7 +56,7 @@ class _At:
 def merging(asked: Cycling, probes: Probing, most: float, classes: int) -> Merging:
     """The settings as a cycle takes them; `most`: share of a layer that may go."""
     return Merging(
-        score=asked.score,
+        score=asked.ranked_by("unstructured"),
         merge=asked.merge,
         on=asked.merge_on,
         eigenpairs=min(asked.eigenpairs, classes),
