@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from edgeprune.engine.ort import CUDA, open_model, providers
 from edgeprune.engine.ort_layers import NodeTime
+from edgeprune.engine.trt.offer import available, open_built
 from edgeprune.errors import EdgepruneError
 from edgeprune.spec.bundle import Bundle, Manifest
 
@@ -59,6 +60,11 @@ def _cuda(model: Path, threads: int | None, exact: bool) -> Runner:
     return open_model(model, threads, provider=CUDA)
 
 
+def _tensorrt(model: Path, threads: int | None, exact: bool) -> Runner:
+    del threads, exact  # an engine was built with what it needs
+    return open_built(model)
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What can load an ONNX file. `here`: whether this machine offers it."""
@@ -68,10 +74,11 @@ class Runtime:
 
 
 RUNTIMES: dict[RuntimeName, Runtime] = {
+    "tensorrt": Runtime(_tensorrt, available),
     "cuda": Runtime(_cuda, lambda: CUDA in providers()),
     "cpu": Runtime(_cpu, lambda: True),
 }
-"""The fastest first. TensorRT's is one more line here."""
+"""The fastest first."""
 
 
 def offered() -> list[RuntimeName]:

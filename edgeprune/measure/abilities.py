@@ -14,6 +14,8 @@ from typing import Any
 
 from edgeprune import __version__
 from edgeprune.engine.runner import offered
+from edgeprune.engine.trt import load as tensorrt
+from edgeprune.engine.trt.driver import first_gpu
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.clocks import clocks_mhz, temperatures_c, throttle_counts
 from edgeprune.measure.match import device_targets, warnings
@@ -24,13 +26,12 @@ from edgeprune.measure.software import installed, system_versions
 from edgeprune.spec.machine import PowerMode
 from edgeprune.spec.strict import Strict
 
-SHOWN = ("numpy", "onnxruntime", "onnx", "onnxscript", "torch", "tensorrt", "pycuda")
+SHOWN = ("numpy", "onnxruntime", "onnx", "onnxscript", "torch", "tensorrt", "pycuda", "cuda-bindings")
 EXTRAS: dict[str, str | None] = {
     "compress": "host",
     "prune": "host",
     "quantize": "host",
     "export": "host",
-    "build": "tensorrt",
     "inspect": "host",
     "curvature": "host",
     "profile": "cpu",
@@ -114,7 +115,7 @@ def abilities(root: Path = Path("/")) -> Abilities:
         power_sensor=about.name if about is not None else None,
         rails=list(about.total) if about is not None else [],
         warnings=warnings(host, targets[0]) if targets else [],
-        commands={command: ability(extra) for command, extra in EXTRAS.items()},
+        commands={command: ability(extra) for command, extra in EXTRAS.items()} | {"build": build_ability()},
         options={option: _option(package) for option, package in OPTIONS.items()},
         **_state(host, root),
     )
@@ -161,6 +162,17 @@ def ability(extra: str | None) -> Ability:
     own = [line.split(";")[0].strip() for line in required if extra and f'extra == "{extra}"' in _quoted(line)]
     missing = [line for line in own if not met(line)]
     return Ability(works=not missing, missing=missing, install=f"pip install 'edgeprune[{extra}]'" if missing else None)
+
+
+def build_ability() -> Ability:
+    """Say whether engines can be built: TensorRT and the GPU are no requirements of a package's metadata."""
+    found, gpu = ability("tensorrt"), first_gpu()
+    missing = [line for line in found.missing if not (line.startswith("cuda-bindings") and installed("pycuda"))]
+    extra = found.install if missing else None
+    missing += [] if tensorrt.installed() else ["TensorRT"]
+    missing += [f"a CUDA device ({gpu})"] if isinstance(gpu, str) else []
+    # A package helps where it is all that is missing; without a device nothing that is installed does.
+    return Ability(works=not missing, missing=missing, install=extra or (tensorrt.GET if missing else None))
 
 
 def met(requirement: str) -> bool:

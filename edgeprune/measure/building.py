@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from edgeprune.engine.trt.cuda import cuda_package
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.load import GET, installed
 from edgeprune.engine.trt.memory import check_memory
+from edgeprune.engine.trt.open_cuda import cuda_package
 from edgeprune.engine.trt.plans import FOLDER
 from edgeprune.engine.trt.progress_lines import follow
 from edgeprune.engine.trt.release import Release, parse_release
@@ -68,6 +68,10 @@ def build_engine(
         tell(note)
     if asked.compare_trtexec and find_trtexec() is None:
         raise EdgepruneError("trtexec is not on this machine. Leave --compare-trtexec out, or put it on the path.")
+    if asked.compare_trtexec and settings.strip_weights:
+        raise EdgepruneError(
+            "trtexec cannot run a plan without weights. Leave --compare-trtexec or --strip-weights out."
+        )
     check_memory(bundle.model, settings.workspace_mb, device.gpu)
     report = _in_a_process(_request(bundle, settings, asked, device, notes), tick, tell)
     if not asked.compare_trtexec:

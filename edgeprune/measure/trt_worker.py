@@ -21,8 +21,7 @@ from numpy.typing import NDArray
 from edgeprune.engine.trt.build import build_plan, prepare_onnx
 from edgeprune.engine.trt.build_log import read_sparsity
 from edgeprune.engine.trt.driver import Gpu, first_gpu
-from edgeprune.engine.trt.inspector import read_inspection
-from edgeprune.engine.trt.layers import engine_layers, graph_nodes, int8_share
+from edgeprune.engine.trt.layers import int8_share
 from edgeprune.engine.trt.load import load_tensorrt
 from edgeprune.engine.trt.log import logger_for, open_log
 from edgeprune.engine.trt.plans import Plan, PlanRecord, find_plan, plan_path, write_plan
@@ -136,9 +135,7 @@ def _measured(request: BuildRequest, bundle: Bundle, runner: PlanRunner) -> Engi
     x = np.resize(load_golden(bundle).input, (settings.batch.best, *bundle.manifest.input.shape))
     times = time_queries(runner.lanes[0], x, request.seconds, tick_line)
     tick_line("timing layers", 0, 1)
-    by_layer = runner.layer_ms(x, LAYER_CALLS)
-    inspected = read_inspection(runner.information())
-    layers, other = engine_layers(inspected, graph_nodes(bundle.model), by_layer, record.eligible, record.picked)
+    layers, other = runner.layers(x, LAYER_CALLS)
     tick_line("timing layers", 1, 1)
     return EngineReport(
         plan=str(runner.plan.path),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rich.console import Group, RenderableType
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from edgeprune.spec.engine import EngineLayer, EngineReport, QueryTimes, Spread
@@ -44,7 +44,8 @@ def _spreads(times: QueryTimes) -> list[tuple[str, Spread]]:
 
 def _layers(report: EngineReport) -> Table:
     title = f"{len(report.layers)} layers, {sum(layer.reformat for layer in report.layers)} of them reformats"
-    table = Table("layer", "kind", "precision", "2:4", "ms", "%", "kernel", title=title, title_justify="left")
+    layer_column = Column("layer", overflow="fold")
+    table = Table(layer_column, "kind", "precision", "2:4", "ms", "%", "kernel", title=title, title_justify="left")
     total = sum(layer.ms or 0.0 for layer in report.layers) + report.other_ms
     ordered = sorted(report.layers, key=lambda layer: -(layer.ms or 0.0))
     for layer in ordered[:ROWS]:

@@ -6,13 +6,14 @@ import importlib.metadata
 
 import pytest
 
+from edgeprune.engine.trt.driver import Gpu
 from edgeprune.measure import abilities as module
-from edgeprune.measure.abilities import EXTRAS, abilities, ability, met
+from edgeprune.measure.abilities import EXTRAS, Ability, abilities, ability, met
 
 
 def test_every_command_has_a_verdict():
     found = abilities()
-    assert set(found.commands) == set(EXTRAS)
+    assert set(found.commands) == {*EXTRAS, "build"}
     assert found.commands["report"].works
     assert found.versions["numpy"] == importlib.metadata.version("numpy")
     assert found.versions["pycuda"] is None or found.versions["pycuda"]
@@ -44,6 +45,20 @@ def test_what_is_missing_comes_with_its_command(monkeypatch):
     monkeypatch.setattr(module, "installed", lambda _name: None)
     assert ability("cpu").missing[0].startswith("onnxruntime")
     assert ability(None).works
+
+
+def test_building_engines_needs_tensorrt_a_device_and_one_of_two_packages(monkeypatch):
+    monkeypatch.setattr(module, "first_gpu", lambda: "libcuda.so.1 is not here")
+    monkeypatch.setattr(module.tensorrt, "installed", lambda: False)
+    found = module.build_ability()
+    assert not found.works
+    assert found.missing[-2:] == ["TensorRT", "a CUDA device (libcuda.so.1 is not here)"]
+    monkeypatch.setattr(module, "first_gpu", lambda: Gpu("Orin", "8.7", 8 << 30, True, "12.6"))
+    monkeypatch.setattr(module.tensorrt, "installed", lambda: True)
+    only_pycuda = Ability(works=False, missing=["cuda-bindings<13,>=12.8"], install="pip install 'edgeprune[tensorrt]'")
+    monkeypatch.setattr(module, "ability", lambda _extra: only_pycuda)
+    monkeypatch.setattr(module, "installed", lambda name: "2026.1" if name == "pycuda" else None)
+    assert module.build_ability().works
 
 
 def test_another_distribution_of_onnxruntime_counts(monkeypatch):

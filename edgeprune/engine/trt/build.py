@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from edgeprune.engine.trt.float_weights import store_floats
 from edgeprune.engine.trt.half import in_half
 from edgeprune.engine.trt.log import BuildLog
 from edgeprune.engine.trt.monitor import monitor_for
@@ -44,7 +45,7 @@ def make_builder(trt: Any, logger: Any) -> Any:
 
 
 def prepare_onnx(path: Path, release: Release, settings: BuildSettings) -> bytes:
-    """The model in the opset that TensorRT parses, and in the types that it is to compute in.
+    """The model in the opset that TensorRT parses, its weights as it wants them, in the types that it computes in.
 
     Raises:
         EdgepruneError: the file is damaged, or an operator has no form in that opset.
@@ -52,6 +53,8 @@ def prepare_onnx(path: Path, release: Release, settings: BuildSettings) -> bytes
     model = read_model(path)
     if opset_of(model) > release.newest_opset:
         to_opset(model, release.newest_opset)
+    if release.major < 10:
+        store_floats(model)
     if settings.fp16 and release.strongly_typed:
         in_half(model)
     content: bytes = model.SerializeToString()
@@ -96,6 +99,7 @@ def build_plan(
         EdgepruneError: TensorRT refuses the model or finds no engine; the text is the first error of its log.
     """
     builder = make_builder(trt, logger)
+    trt.init_libnvinfer_plugins(logger, "")  # the parser makes some operators of them, as TensorRT 8 instance norms
     network = builder.create_network(network_flags(trt, release))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse(model):

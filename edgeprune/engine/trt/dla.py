@@ -40,10 +40,6 @@ class DlaPlan:
     layers: list[DlaLayer]
     needs: list[str]
 
-    @property
-    def fitting(self) -> int:
-        return sum(layer.reason is None for layer in self.layers)
-
 
 def dla_plan(model: Path, target: Target, fixed_batch: bool = True) -> DlaPlan:
     """Check every node; and say what a DLA of each JetPack would need."""

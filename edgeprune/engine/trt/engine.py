@@ -24,6 +24,7 @@ def load_engine(trt: Any, logger: Any, log: BuildLog, plan: Plan, model: Path, r
             f"{plan.path}: built with TensorRT {record.tensorrt}, and {release} is here. Run edgeprune build again."
         )
     content = plan.read()
+    trt.init_libnvinfer_plugins(logger, "")
     runtime = trt.Runtime(logger)
     if record.settings.version_compatible:
         runtime.engine_host_code_allowed = True  # such a plan brings its own runtime

@@ -87,7 +87,7 @@ def _read(layer: dict[str, Any]) -> InspectedLayer:
     return InspectedLayer(
         name=name,
         kind=kind,
-        nodes=tuple(ONNX_LAYER.findall(str(layer.get("Metadata", "")))) or _from_name(name),
+        nodes=tuple(ONNX_LAYER.findall(str(layer.get("Metadata", "")))) or (() if changes else _from_name(name)),
         tactic=str(layer.get("TacticName", "")),
         weights=str(weights.get("Type", "")) if isinstance(weights, dict) else "",
         inputs=tuple(_type_words(tensor) for tensor in layer.get("Inputs", ()) if isinstance(tensor, dict)),

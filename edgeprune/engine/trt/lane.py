@@ -1,8 +1,8 @@
-"""One stream of calls: an execution context with its own buffers, and a CUDA graph for each number of images."""
+"""One stream of calls: an execution context with its own buffers and CUDA graph."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
@@ -70,7 +70,8 @@ class Lane:
     graphs: bool = True
     images: int = 0
     """Of the batch that the context is set to."""
-    launches: dict[int, Launch] = field(default_factory=dict)
+    launch: Launch | None = None
+    """Its graph; recorded anew for another number of images."""
 
     def __post_init__(self) -> None:
         single, most = np.dtype(np.float32), self.ends.most
@@ -90,14 +91,14 @@ class Lane:
             shape = (images, *self.ends.input_shape)
             if not self.context.set_input_shape(self.ends.input, shape):
                 raise EdgepruneError(f"TensorRT refuses an input of shape {shape}. Build the engine for it.")
-            self.images = images
+            self.images, self.launch = images, None
         if not self.graphs:
             return self.enqueue
-        if images not in self.launches:
+        if self.launch is None:
             self.enqueue()
             self.cuda.wait(self.stream)
-            self.launches[images] = self._record()
-        return self.launches[images]
+            self.launch = self._record()
+        return self.launch
 
     def _record(self) -> Launch:
         try:

@@ -1,7 +1,7 @@
 """ONNX files read and written by protobuf alone: a device does not need the onnx package.
 
 Only the fields that are used here are described; protobuf carries all others through unchanged. Numbers and types are
-those of onnx.proto3.
+those of onnx.proto, whose fields know whether they were set.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ PACKAGE = "edgeprune.onnx"
 
 
 def _classes() -> dict[str, Any]:
-    file = descriptor_pb2.FileDescriptorProto(name="edgeprune/onnx.proto", package=PACKAGE, syntax="proto3")
+    file = descriptor_pb2.FileDescriptorProto(name="edgeprune/onnx.proto", package=PACKAGE, syntax="proto2")
     for message, fields in MESSAGES.items():
         described = file.message_type.add(name=message)
         for name, number, label, kind in fields:

@@ -15,7 +15,7 @@ from pathlib import Path
 from pydantic import Field
 
 from edgeprune.engine.trt.driver import Gpu
-from edgeprune.engine.trt.release import Release
+from edgeprune.engine.trt.release import Release, parse_release
 from edgeprune.engine.trt.settings import BuildSettings
 from edgeprune.errors import EdgepruneError
 from edgeprune.spec.bundle import FileSum, file_sum
@@ -106,12 +106,11 @@ def find_plan(model: Path, gpu: Gpu, release: Release, settings: BuildSettings |
     Raises:
         EdgepruneError: there is none; the text says what the others were built for.
     """
-    here = (gpu.name, gpu.capability, str(release))
     plans, sha = plans_of(model), file_sum(model).sha256
     for plan in plans:
         record = plan.record
-        same = (record.device, record.capability, record.tensorrt) == here and record.model_sha256 == sha
-        if same and settings in (None, record.settings):
+        same = (record.device, record.capability) == (gpu.name, gpu.capability) and record.model_sha256 == sha
+        if same and _runs_on(record, release) and settings in (None, record.settings):
             return plan
     others = {f"{plan.record.device} with TensorRT {plan.record.tensorrt}" for plan in plans}
     had = f" Those that are there are for {', '.join(sorted(others))}." if others else ""
@@ -119,6 +118,13 @@ def find_plan(model: Path, gpu: Gpu, release: Release, settings: BuildSettings |
         f"{model.parent}: no engine for {gpu.name} with TensorRT {release}.{had} "
         f"Run edgeprune build {model.parent} first."
     )
+
+
+def _runs_on(record: PlanRecord, release: Release) -> bool:
+    """The release that built a plan, or a later one of the same major version where it was built for that."""
+    built = parse_release(record.tensorrt)
+    later = record.settings.version_compatible and built.major == release.major and built <= release
+    return built == release or later
 
 
 def _whole(path: Path, content: bytes) -> None:

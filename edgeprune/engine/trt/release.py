@@ -24,7 +24,8 @@ class Release:
     build: int = 0
 
     def __str__(self) -> str:
-        return f"{self.major}.{self.minor}.{self.patch}.{self.build}"
+        build = f".{self.build}" if self.build else ""  # JetPack's bindings do not tell it
+        return f"{self.major}.{self.minor}.{self.patch}{build}"
 
     @property
     def short(self) -> tuple[int, int]:

@@ -11,15 +11,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeprune.engine.trt.cuda import Cuda, open_cuda
+from edgeprune.engine.ort_layers import NodeTime
+from edgeprune.engine.trt.cuda import Cuda
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.engine import load_engine
+from edgeprune.engine.trt.inspector import read_inspection
 from edgeprune.engine.trt.lane import Lane, read_ends
-from edgeprune.engine.trt.load import installed, load_tensorrt
+from edgeprune.engine.trt.layers import engine_layers, graph_nodes
+from edgeprune.engine.trt.load import load_tensorrt
 from edgeprune.engine.trt.log import logger_for, open_log
+from edgeprune.engine.trt.open_cuda import open_cuda
 from edgeprune.engine.trt.plans import Plan, find_plan
 from edgeprune.engine.trt.release import parse_release
 from edgeprune.errors import EdgepruneError
+from edgeprune.spec.engine import EngineLayer
+
+OTHER = "other"
+"""Time that the profiler gives to no layer of the graph."""
 
 
 @dataclass
@@ -30,6 +38,8 @@ class PlanRunner:
     logger: Any
     cuda: Cuda
     engine: Any
+    model: Path
+    """The ONNX file that it was built from."""
     plan: Plan
     gpu: Gpu
     lanes: list[Lane]
@@ -107,9 +117,22 @@ class PlanRunner:
             lane.end()
         return {name: min(taken[1:] or taken) for name, taken in times.items()}
 
+    def layers(self, x: NDArray[np.float32], calls: int) -> tuple[list[EngineLayer], float]:
+        """What became of each layer, with its milliseconds in a call on `x`; and the time that is nobody's."""
+        record, nodes = self.plan.record, graph_nodes(self.model)
+        inspected = read_inspection(self.information())
+        return engine_layers(inspected, nodes, self.layer_ms(x, calls), record.eligible, record.picked)
+
+    def layer_times(self, x: NDArray[np.float32], calls: int) -> list[NodeTime]:
+        """Milliseconds of each layer by the graph's names, and what is nobody's under `other`."""
+        rows, other = self.layers(x, calls)
+        known = [NodeTime(row.layer, row.ms or 0.0, row.kind, row.precision == "int8") for row in rows]
+        return [*known, NodeTime(OTHER, other)]
+
     def information(self) -> str:
-        """The engine inspector's JSON."""
+        """The engine inspector's JSON, for the shape of the last call."""
         inspector = self.engine.create_engine_inspector()
+        inspector.execution_context = self.lanes[0].context  # else types are unknown where shapes may vary
         return str(inspector.get_engine_information(self.trt.LayerInformationFormat.JSON))
 
     def close(self) -> None:
@@ -119,11 +142,6 @@ class PlanRunner:
         self.engine = None
         self.keep.clear()
         self.cuda.close()
-
-
-def available() -> bool:
-    """Whether this machine can run engines at all: TensorRT is installed, and there is a CUDA device."""
-    return installed() and isinstance(first_gpu(), Gpu)
 
 
 def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: bool = True) -> PlanRunner:
@@ -148,4 +166,4 @@ def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: b
     if any(context is None for context in contexts):
         raise EdgepruneError(f"no memory for {streams} stream(s) on {gpu.name}: {log.fault}. Use fewer, or less batch.")
     lanes = [Lane(cuda, context, ends, cuda.stream(), graphs) for context in contexts]
-    return PlanRunner(trt, logger, cuda, engine, plan, gpu, lanes, keep=[log])
+    return PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, keep=[log])

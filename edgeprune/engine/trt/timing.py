@@ -126,6 +126,6 @@ def spread(values: NDArray[np.float64]) -> Spread:
 
 
 def percentile(ordered: NDArray[np.float64], share: float) -> float:
-    """The value that a share (percent) of the sorted values does not exceed, as trtexec picks it."""
-    beyond = int((1 - share / 100) * len(ordered))
+    """The value that a share (percent) of sorted values does not exceed, as trtexec picks it: in single precision."""
+    beyond = int((np.float32(1) - np.float32(share) / np.float32(100)) * np.float32(len(ordered)))
     return float(ordered[max(len(ordered) - 1 - beyond, 0)])
