@@ -10,7 +10,20 @@ from typing import Any, cast
 import typer
 
 from edgeprune import __version__
-from edgeprune.cli import compress, curvature, doctor, export, inspect, profile, prune, quantize, report, targets
+from edgeprune.cli import (
+    compress,
+    curvature,
+    doctor,
+    export,
+    inspect,
+    package,
+    profile,
+    prune,
+    quantize,
+    report,
+    targets,
+    verify,
+)
 from edgeprune.errors import EdgepruneError
 
 app = typer.Typer(
@@ -30,6 +43,9 @@ for _name, _command in (
     ("inspect", inspect.inspect),
     ("profile", profile.profile),
     ("report", report.report),
+    ("package", package.package),
+    ("verify", verify.verify),
+    ("unpack", verify.unpack),
     ("targets", targets.targets),
     ("doctor", doctor.doctor),
 ):

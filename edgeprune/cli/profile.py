@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgeprune.cli.verify import Signers
+
 
 def profile(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, as RUN/bundle.", show_default=False)],
@@ -14,6 +16,7 @@ def profile(
     threads: Annotated[int | None, typer.Option(min=1, help="Default: one per physical core.")] = None,
     batch: Annotated[int, typer.Option(min=1, help="Images per call.")] = 1,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    signers: Signers = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", help="Folder for the profile. Default: profiles/ beside the bundle."),
@@ -26,6 +29,10 @@ def profile(
     from edgeprune.measure.profile import profile_bundle, write_profile
     from edgeprune.report.render import profile_table
 
+    if signers is not None:
+        from edgeprune.packaging.check import trusted_bundle
+
+        trusted_bundle(bundle, signers)
     with bar() as tick:
         measured = profile_bundle(bundle, seconds, threads, batch, tick)
     if json:

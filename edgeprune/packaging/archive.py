@@ -39,6 +39,13 @@ def is_archive(path: Path) -> bool:
     return path.name.endswith(SUFFIXES)
 
 
+def stem(path: Path) -> str:
+    """The name of an archive without its ending."""
+    return next(
+        (path.name.removesuffix(end) for end in (*SUFFIXES, ".tar") if path.name.endswith(end)), f"{path.name}-unpacked"
+    )
+
+
 def pack(folder: Path, contents: Contents, archive: Path) -> None:
     """Pack a package; the same files give the same bytes.
 

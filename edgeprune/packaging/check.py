@@ -10,7 +10,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.packaging.archive import unpack
 from edgeprune.packaging.contents import CONTENTS, compare, contents_bytes, read_contents
 from edgeprune.packaging.signature import ENDING, Vouched, read_signature, verify
-from edgeprune.spec.bundle import MANIFEST, MOST_MANIFEST_BYTES, open_bundle
+from edgeprune.spec.bundle import MANIFEST, MOST_MANIFEST_BYTES, Bundle, open_bundle
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ def check(path: Path, signers: Path | None = None) -> Checked:
             return Checked(f"archive of {contents.kind} {contents.name}", vouched)
     if (path / CONTENTS).is_file():
         return _check_package(path, signers)
-    vouched = vouched_bundle(path, signers) if signers else None
-    return Checked(f"bundle {open_bundle(path).manifest.name}", vouched)
+    bundle, vouched = trusted_bundle(path, signers)
+    return Checked(f"bundle {bundle.manifest.name}", vouched)
 
 
 def vouched_bundle(path: Path, signers: Path) -> Vouched:
@@ -50,6 +50,19 @@ def vouched_bundle(path: Path, signers: Path) -> Vouched:
         raise EdgepruneError(f"{path}: no bundle here ({MANIFEST} is missing or too large). Give a RUN/bundle folder.")
     signature = read_signature(path / (MANIFEST + ENDING), str(path))
     return verify(manifest.read_bytes(), signature, signers, str(path))
+
+
+def trusted_bundle(path: Path, signers: Path | None) -> tuple[Bundle, Vouched | None]:
+    """Open a bundle; with `signers`, the one that they signed.
+
+    Raises:
+        EdgepruneError: it is damaged, or none of `signers` signed it.
+    """
+    vouched = vouched_bundle(path, signers) if signers else None
+    bundle = open_bundle(path)
+    if vouched is not None and vouched.sha256 != bundle.digest:
+        raise EdgepruneError(f"{path}: changed while it was checked. Keep others from writing there.")
+    return bundle, vouched
 
 
 def _check_package(path: Path, signers: Path | None) -> Checked:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
@@ -19,6 +19,7 @@ MOST_BYTES = 16 << 30
 MOST_FILES = 1000
 
 Kind: TypeAlias = Literal["bundle", "cpp", "python", "triton", "deepstream"]
+FORMS: tuple[Kind, ...] = get_args(Kind)
 FilePath = Annotated[
     str,
     Field(pattern="^([A-Za-z0-9_-][A-Za-z0-9._-]{0,99}/){0,6}[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$", max_length=200),
@@ -48,6 +49,18 @@ class Contents(Strict):
     @property
     def total_bytes(self) -> int:
         return sum(listed.bytes for listed in self.files.values())
+
+
+def kind_of(form: str | None) -> Kind:
+    """What `--for` names; without it, the bundle alone.
+
+    Raises:
+        EdgepruneError: no such form.
+    """
+    for kind in FORMS:
+        if kind == (form or "bundle"):
+            return kind
+    raise EdgepruneError(f"--for {form}: unknown. Choose one of {', '.join(FORMS)}.")
 
 
 def list_contents(folder: Path, kind: Kind, name: str, version: str, bundle: str | None) -> Contents:

@@ -31,14 +31,18 @@ def check(bundle: Bundle) -> None:
     """
     manifest, where = bundle.manifest, bundle.path
     if manifest.runtime != "tensorrt":
-        raise EdgepruneError(f"{where}: made for ONNX Runtime, and DeepStream runs TensorRT. Export for a Jetson or RTX.")
+        raise EdgepruneError(
+            f"{where}: made for ONNX Runtime, and DeepStream runs TensorRT. Export for a Jetson or RTX."
+        )
     if manifest.preprocessing.channels == "any":
         raise EdgepruneError(f"{where}: takes no images, which is all that DeepStream gives. Package it for cpp.")
     if len(manifest.output.shape) != 1 or manifest.output.shape[0] != len(bundle.labels):
         raise EdgepruneError(f"{where}: is no classifier with a label for each output. Package it for cpp.")
     separated = [label for label in bundle.labels if ";" in label]
     if separated:
-        raise EdgepruneError(f"{where}: the label {separated[0]!r} holds a semicolon, which separates labels. Rename it.")
+        raise EdgepruneError(
+            f"{where}: the label {separated[0]!r} holds a semicolon, which separates labels. Rename it."
+        )
 
 
 def lay_out(bundle: Bundle, batch: int, folder: Path) -> None:

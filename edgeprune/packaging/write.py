@@ -54,7 +54,9 @@ def _fill(order: Order, kind: Kind, folder: Path, key: Path | None) -> Contents:
 def _refuse_foreign(output: Path, order: Order) -> None:
     """Keep what is no package of ours: a typing error after -o must not cost a folder."""
     inside = order.bundle.path.resolve().is_relative_to(output.resolve())
-    folder_of_others = output.is_dir() and (is_archive(output) or (not (output / CONTENTS).is_file() and any(output.iterdir())))
+    folder_of_others = output.is_dir() and (
+        is_archive(output) or (not (output / CONTENTS).is_file() and any(output.iterdir()))
+    )
     file_of_others = output.is_file() and not is_archive(output)
     if inside or folder_of_others or file_of_others:
         raise EdgepruneError(f"{output}: holds something else than a package. Choose another place with -o.")
