@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "engine": WORDS | {"engine"},
     "measure": WORDS | {"pictures", "engine", "measure"},
     "report": WORDS | {"report"},
+    "packaging": WORDS | {"packaging"},
 }
 HOST = {
     "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",

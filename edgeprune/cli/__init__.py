@@ -19,11 +19,13 @@ from edgeprune.cli import (
     export,
     inspect,
     lint,
+    package,
     profile,
     prune,
     quantize,
     report,
     targets,
+    verify,
 )
 from edgeprune.errors import EdgepruneError
 
@@ -47,6 +49,9 @@ for _name, _command in (
     ("lint", lint.lint),
     ("profile", profile.profile),
     ("report", report.report),
+    ("package", package.package),
+    ("verify", verify.verify),
+    ("unpack", verify.unpack),
     ("targets", targets.targets),
     ("doctor", doctor.doctor),
 ):
