@@ -29,7 +29,9 @@ from tests.tiny import Done
 FIGURES = {"accuracy", "accuracy_se", "macs", "params", "onnx_bytes", "latency_ms_p50", "int8_macs_share"}
 QUICK = ("--method", "magnitude", "--epochs", "1")
 BUNDLE = ("golden.npz", "labels.txt", "manifest.json", "manifest.sha256", "model.onnx")
-COMMANDS = ("compress", "prune", "quantize", "export", "curvature", "inspect", "profile", "report", "targets", "doctor")
+COMMANDS = (
+    "compress", "prune", "quantize", "export", "curvature", "inspect", "profile", "deploy", "report", "targets", "doctor"
+)  # fmt: skip
 
 
 def _document(done: Done) -> Any:

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "engine": WORDS | {"engine"},
     "measure": WORDS | {"engine", "measure"},
     "report": WORDS | {"report"},
+    "deploy": WORDS | {"engine", "measure", "deploy"},
 }
 HOST = {
     "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",

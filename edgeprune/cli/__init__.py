@@ -10,7 +10,19 @@ from typing import Any, cast
 import typer
 
 from edgeprune import __version__
-from edgeprune.cli import compress, curvature, doctor, export, inspect, profile, prune, quantize, report, targets
+from edgeprune.cli import (
+    compress,
+    curvature,
+    deploy,
+    doctor,
+    export,
+    inspect,
+    profile,
+    prune,
+    quantize,
+    report,
+    targets,
+)
 from edgeprune.errors import EdgepruneError
 
 app = typer.Typer(
@@ -29,6 +41,7 @@ for _name, _command in (
     ("curvature", curvature.curvature),
     ("inspect", inspect.inspect),
     ("profile", profile.profile),
+    ("deploy", deploy.deploy),
     ("report", report.report),
     ("targets", targets.targets),
     ("doctor", doctor.doctor),

@@ -25,6 +25,7 @@ EXTRAS: dict[str, str | None] = {
     "export": "host",
     "inspect": "host",
     "profile": "cpu",
+    "deploy": None,
     "report": None,
     "targets": None,
     "doctor": None,
