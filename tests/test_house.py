@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "measure": WORDS | {"pictures", "engine", "measure"},
     "report": WORDS | {"report"},
     "packaging": WORDS | {"packaging"},
+    "deploy": WORDS | {"engine", "measure", "deploy"},
 }
 HOST = {
     "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",
