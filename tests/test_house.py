@@ -25,6 +25,7 @@ MAY_IMPORT = {
     "compact": MODEL | {"curvature", "pruning", "compact"},
     "reconstruction": MODEL | {"curvature", "pruning", "compact", "reconstruction"},
     "merging": MODEL | {"curvature", "pruning", "compact", "reconstruction", "train", "merging"},
+    "allocation": MODEL | {"curvature", "pruning", "allocation"},
     "train": MODEL | {"train"},
     "quantization": MODEL | {"quantization"},
     "exporting": MODEL | {"exporting"},
@@ -33,12 +34,13 @@ MAY_IMPORT = {
     "report": WORDS | {"report"},
 }
 HOST = {
-    "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",
-    "pipeline", "api",
+    "model", "curvature", "pruning", "compact", "reconstruction", "merging", "allocation", "train", "quantization",
+    "exporting", "pipeline", "api",
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
 MAY_USE = {"torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model"}, "sklearn": {"model"}, "typer": {"cli"}}
+MAY_USE |= {name: {"allocation"} for name in ("stable_baselines3", "gymnasium", "ray")}
 MOST_LINES = 300
 
 

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from edgeprune.api import allocating as by_search
 from edgeprune.api.modules import check_data, one_tensor, traced_of
 from edgeprune.compact.apply import compact_soundly
 from edgeprune.compact.implant import implanted
@@ -33,16 +34,19 @@ from edgeprune.progress import silent
 from edgeprune.pruning import coupling as cut_by
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
+from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.masks import Share
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE
-from edgeprune.pruning.plan import prunable
+from edgeprune.pruning.plan import Prunable, prunable
+from edgeprune.pruning.score import Scores
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
-from edgeprune.spec.methods import Compensation, MaskSource, MethodName, Rebuilding
+from edgeprune.spec.channels import check_implants
+from edgeprune.spec.methods import Allocating, Compensation, MaskSource, MethodName, Rebuilding
 from edgeprune.spec.pattern import Pattern, check_alone, parse_pattern, zeros_asked
-from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, LayerRule, TraceFloor, check_implants
+from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, LayerRule, TraceFloor
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
 from edgeprune.spec.target import Target, load_target
@@ -73,6 +77,7 @@ def prune(
     mask_by: MaskSource = "magnitude",
     lookahead: int | Literal["end"] = 3,
     rebuild: Mapping[str, Any] | None = None,
+    amp_hasa: Mapping[str, Any] | None = None,
     curvature: Curvature | None = None,
     trace_floor: TraceFloor = "zero",
     target: str | None = None,
@@ -95,7 +100,7 @@ def prune(
         memory_mb: megabytes of activations alive at once, at batch 1.
         latency_ms: milliseconds per image on `target`, by a profile of it or a roofline of its facts.
         latency_profile: what `edgeprune profile` wrote of the whole network; None: a shipped one that fits.
-        method: `magnitude`; `hap`, which needs `data`; or `snows`: as magnitude, then `compensate`.
+        method: `magnitude`; `hap` or `amp-hasa`, which need `data`; or `snows`: as magnitude, then `compensate`.
         pattern: `channel`, or a mask pattern: `2:4` or another N:M, `1x4` or another 1xN, `unstructured`. Masked
             weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
@@ -105,12 +110,14 @@ def prune(
             `data` (without data, and under union coupling: as `scores`), or by the sums of its scores.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
-        data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` alone reads.
+        data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` and `amp-hasa` read.
         compensate: what makes up for the cut, on the images of `data`: `merge`, of channels, gives what goes to what
             stays; `snows` rebuilds layers.
         mask_by: how `snows` chooses weights under a mask pattern: `magnitude`, `wanda` or `obs`.
         lookahead: how many operations ahead of a layer `snows` matches, or all to the `end`.
         rebuild: further settings of `snows`, as a recipe's `[snows]` has them: `{"biases": True}`.
+        amp_hasa: settings of `amp-hasa`, as a recipe's `[amp_hasa]` has them: `{"evaluations": 300}`. Half of `data`
+            judges the trials of its search, the other half the best of them.
         curvature: what `estimate_curvature` found of this network, instead of estimating it again.
         trace_floor: what `hap` makes of a negative trace: `zero`, or itself with `none`.
         target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
@@ -130,6 +137,7 @@ def prune(
     """
     given = {"masks": mask_by, "lookahead": lookahead, **(rebuild or {})}
     rebuilding = parse(Rebuilding, given, "snows")
+    allocating = parse(Allocating, dict(amp_hasa or {}), "amp_hasa")
     check_choices(method, attention, precision, multiple, max_layer_sparsity, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
@@ -157,7 +165,11 @@ def prune(
     for rule in set(keep) - set(matching):
         warnings.warn(f"keep {rule!r} matches no layer", stacklevel=2)
     fitting = how(rebuilding) if rebuilds else None
+    asked = by_search.check(method, allocating, data, Probing(probes, seed=seed), coupling, implant_ratio)
+    if zeros is not None and asked is not None:
+        return by_search.masked(traced, eligible(traced, form, device, matching), form, zeros, asked, fitting)
     if zeros is not None:
+        assert method != "amp-hasa"
         scoring = Scoring(mask_by if method == "snows" else method, data, Probing(probes, seed=seed), known)
         return _masked(traced, form, scoring, Share(zeros, max_layer_sparsity), device, matching, fitting)
     ground = prunable(traced, matching, rules, attention, exact, coupling)
@@ -167,17 +179,16 @@ def prune(
         max_layer_sparsity,
         ordered(matching, rules),
     )
-    if method in NEEDS_CURVATURE and known is None:
-        if data is None:
-            raise EdgepruneError(f"{method} needs labelled images. Give data=(images, labels), or a curvature.")
-        known = channel_traces(traced, ground.weights, data[0], data[1], Probing(probes, seed=seed), silent)
-    scores = METHODS[method](traced.module, ground.groups, known, trace_floor)
-    if data is not None and allocation == "measured" and coupling == "group":
-        curves = sensitivities(traced, ground.found, ground.groups, scores, widths, data[0])
-        scores = replace(scores, measured=curves if rebuilds else before_training(curves))
+    if asked is not None:
+        chosen = by_search.cutter(traced, ground, budget, widths, known, asked)
+    else:
+        scores = _scores(traced, ground, method, data, known, Probing(probes, seed=seed), trace_floor)
+        if data is not None and allocation == "measured" and coupling == "group":
+            curves = sensitivities(traced, ground.found, ground.groups, scores, widths, data[0])
+            scores = replace(scores, measured=curves if rebuilds else before_training(curves))
 
-    def chosen(free: list[Group]) -> Cuts:
-        return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
+        def chosen(free: list[Group]) -> Cuts:
+            return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
 
     x = example[:8].to(device_of(traced))
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
@@ -186,6 +197,23 @@ def prune(
     if data is None or fitting is None:
         return Network.of(done.traced)
     return Network.of(_made_up(traced, ground.found, done.cuts.units, data[0], compensate, fitting))
+
+
+def _scores(
+    traced: Traced,
+    ground: Prunable,
+    method: MethodName,
+    data: tuple[Tensor, Tensor] | None,
+    known: Curvature | None,
+    probing: Probing,
+    trace_floor: TraceFloor,
+) -> Scores:
+    """A method's scores, its curvature being estimated where it is not known."""
+    if method in NEEDS_CURVATURE and known is None:
+        if data is None:
+            raise EdgepruneError(f"{method} needs labelled images. Give data=(images, labels), or a curvature.")
+        known = channel_traces(traced, ground.weights, data[0], data[1], probing, silent)
+    return METHODS[method](traced.module, ground.groups, known, trace_floor)
 
 
 def _made_up(

@@ -11,6 +11,7 @@ import typer
 
 _SOURCE, _BUDGET, _TRAINING = "Network and images", "What to reach", "Training"
 _CURVATURE, _REBUILDING = "Curvature", "Rebuilding layers"
+_ALLOCATING = "Allocation of --method amp-hasa"
 
 
 def _option(help_: str, panel: str, *names: str, metavar: str | None = None, **more: Any) -> Any:
@@ -59,7 +60,7 @@ TargetName = Annotated[
         metavar="NAME",
     ),
 ]
-Method = Annotated[str | None, _option("hap, magnitude or snows. [default: hap]", _BUDGET, "--method")]
+Method = Annotated[str | None, _option("hap, magnitude, snows or amp-hasa. [default: hap]", _BUDGET, "--method")]
 PatternName = Annotated[
     str | None,
     _option("channel, 2:4 (any N:M), 1x4 (any 1xN), unstructured. [default: channel]", _BUDGET, "--pattern"),
@@ -183,6 +184,26 @@ Lookahead = Annotated[
         metavar="K|end",
     ),
 ]
+Allocator = Annotated[
+    str | None,
+    _option(
+        "How a budget is divided among layers: ppo, cem, random search, or a rule. [default: ppo]",
+        _ALLOCATING,
+        "--allocator",
+        metavar="ppo|cem|random|lamp|erk|global|uniform",
+    ),
+]
+Evaluations = Annotated[
+    int | None, _option("Allocations that a search tries. [default: 600]", _ALLOCATING, "--evaluations", metavar="N")
+]
+SearchMinutes = Annotated[
+    float | None,
+    _option("End a search after so long, with the best so far.", _ALLOCATING, "--search-minutes", metavar="MINUTES"),
+]
+Ray = Annotated[
+    int | None,
+    _option("Try allocations in so many Ray workers, here or on a cluster.", _ALLOCATING, "--ray", metavar="WORKERS"),
+]
 Seed = Annotated[int | None, _option("[default: 0]", _TRAINING, "--seed")]
 Device = Annotated[str | None, _option("Where to compress: auto, cpu or cuda. [default: auto]", _TRAINING, "--device")]
 RecipeFile = Annotated[
@@ -235,6 +256,10 @@ def _options(
     compensate: Compensate = None,
     mask: Mask = None,
     lookahead: Lookahead = None,
+    allocator: Allocator = None,
+    evaluations: Evaluations = None,
+    search_minutes: SearchMinutes = None,
+    ray: Ray = None,
     seed: Seed = None,
     device: Device = None,
     recipe: RecipeFile = None,

@@ -44,8 +44,8 @@ def probing(recipe: Recipe) -> Probing:
     return Probing(asked.probes, asked.batch_size, recipe.seed, asked.matrix, asked.precision, asked.memory_mb)
 
 
-def curvature(work: Work, before: Stage) -> Stage | None:
-    """Per-channel Hessian traces, for methods that score by them."""
+def curvature(work: Work, before: Stage, whole: bool = True) -> Stage | None:
+    """Per-channel Hessian traces, for methods that score by them. `whole`: nothing was cut before."""
     recipe = work.recipe
     if recipe.method not in NEEDS_CURVATURE:
         return None
@@ -53,14 +53,15 @@ def curvature(work: Work, before: Stage) -> Stage | None:
     def make(folder: Path) -> None:
         traced = work.load(before)
         ground = open_ground(traced, recipe, work.target)
-        check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
-        if recipe.curvature.file is not None:
+        if whole:
+            check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
+        if recipe.curvature.file is not None and whole:
             found = from_file(Path(recipe.curvature.file), traced, work.data, ground.weights)
         else:
             found = _estimate(traced, ground.weights, work.data, recipe, work.tick, ground, folder / "partial", Team())
         save_curvature(found, folder / TRACES)
         (folder / "partial").unlink(missing_ok=True)
-        if recipe.curvature.spectrum:
+        if recipe.curvature.spectrum and whole:
             density = spectrum(traced, [*ground.weights], work.data, recipe, work.tick)
             (folder / SPECTRUM).write_text(density.model_dump_json(), encoding="utf-8")
 

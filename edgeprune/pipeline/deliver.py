@@ -28,7 +28,7 @@ from edgeprune.pipeline.held import masks_of
 from edgeprune.pipeline.masking import notes as mask_notes
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
-from edgeprune.spec.result import Result, Search, Spectrum, Stats
+from edgeprune.spec.result import Allocation, Result, Search, Spectrum, Stats
 
 SECONDS = 3.0
 """How long each network's latency is measured."""
@@ -153,6 +153,7 @@ def bundle(
     seconds: dict[str, float],
     found: Search | None,
     spectrum: Spectrum | None,
+    allocations: tuple[Allocation, ...] = (),
 ) -> Result:
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
@@ -163,7 +164,13 @@ def bundle(
         cut = [*notes_on.refused(stages.cut), *notes_on.reached(work, budget), *notes_on.searched(stages.final, found)]
     else:
         cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
-    notes = [*notes_on.skipped(work), *cut, *rebuilding.note(stages.cut), *figures["notes"]]
+    notes = [
+        *notes_on.skipped(work),
+        *cut,
+        *rebuilding.note(stages.cut),
+        *notes_on.allocated(recipe, allocations),
+        *figures["notes"],
+    ]
     if stages.final.key == stages.pruned.key:
         notes.append("precision fp32: the final network is the pruned one")
     result = Result.model_validate(
@@ -180,6 +187,7 @@ def bundle(
             "budget": budget,
             "search": found,
             "spectrum": spectrum,
+            "allocations": allocations,
             "seconds": seconds,
             "notes": notes,
         }

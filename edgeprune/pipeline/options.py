@@ -9,7 +9,9 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
-from edgeprune.spec.methods import METHOD_NAMES, Compensation, MaskSource, Rebuilding
+from edgeprune.pipeline.allocating_options import ALLOCATING, allocating
+from edgeprune.spec.channels import check_coupling
+from edgeprune.spec.methods import METHOD_NAMES, AllocatorName, Compensation, MaskSource, Rebuilding
 from edgeprune.spec.recipe import (
     LIMIT_NAMES,
     SHARES,
@@ -18,7 +20,6 @@ from edgeprune.spec.recipe import (
     Budget,
     Coupling,
     Recipe,
-    check_coupling,
 )
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
@@ -31,7 +32,7 @@ OPTIONS = frozenset((
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
     "probes", "matrix", "half", "spectrum", "curvature",
-    "compensate", "mask", "lookahead", "seed", "device", "recipe",
+    "compensate", "mask", "lookahead", *ALLOCATING, "seed", "device", "recipe",
 ))  # fmt: skip
 
 EXAMPLE: dict[str, Any] = {
@@ -56,6 +57,7 @@ CHOICES = {
     "matrix": ("hessian", "ggn"),
     "compensate": get_args(Compensation),
     "mask": get_args(MaskSource),
+    "allocator": get_args(AllocatorName),
 }
 QAT_EPOCHS = 2
 """Epochs in INT8 for each of fine-tuning, where they are not given: what the cut cost is still being won back there."""
@@ -122,6 +124,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "curvature": dict(example.get("curvature", {})) | _curving(options),
         "precision": "fp32" if options["fp32"] else "int8",
         "snows": _rebuilding(options),
+        "amp_hasa": allocating(options),
         **_given(options, "method", "pattern", "attention", "coupling", "allocation", "compensate", "seed", "device"),
     }
     for name, choices in CHOICES.items():

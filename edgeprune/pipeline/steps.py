@@ -98,6 +98,11 @@ def trial(work: Work, before: Stage, pruned: Stage, label: str) -> Stage:
     return _tune(work, before, pruned, "trial", label, work.recipe.search.epochs)
 
 
+def between(work: Work, before: Stage, pruned: Stage, label: str, epochs: int) -> Stage:
+    """A training between two cycles of pruning."""
+    return _tune(work, before, pruned, "cycle", label, epochs)
+
+
 def _tune(work: Work, before: Stage, pruned: Stage, name: str, label: str, epochs: int) -> Stage:
     # SNOWS has fitted the layers to the statistics as they are.
     reestimates = not work.recipe.rebuilds or work.recipe.snows.reestimate
