@@ -17,7 +17,7 @@ from edgeprune.deploy.connection import Connection
 from edgeprune.deploy.order import Delivery, Order, Show, State
 from edgeprune.deploy.stock import Stocked
 from edgeprune.errors import EdgepruneError
-from edgeprune.measure.profile import write_profile
+from edgeprune.measure.written import write_profile
 from edgeprune.spec.profile import GoldenResult, Profile
 from edgeprune.spec.strict import parse
 
