@@ -57,8 +57,8 @@ CAMP: dict[str, dict[str, Any]] = {
     "camp-hive, pair": {"merge": "pair"},
     "camp-hive, constant": {"merge": "constant"},
     "camp-hive, no merge": {"merge": "none"},
-    "camp-hive, joint on the loss": {"on": "loss"},
-    "camp-hive, score magnitude": {"score": "magnitude"},
+    "camp-hive, joint on the loss": {"on": "loss", "score": "lowrank+fisher"},
+    "camp-hive, score lowrank+fisher": {"score": "lowrank+fisher"},
     "camp-hive, score lowrank": {"score": "lowrank"},
     "released code, repaired": {
         "score": "eigvec",
@@ -93,13 +93,11 @@ def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
 def _cases(name: str, quick: bool) -> list[Case]:
     """The deciding ones first."""
     if quick:
-        return [(name, 0.8, way, 0, 0) for way in ("magnitude", "camp-hive, score magnitude")]
-    found = [(name, 0.8, way, 0, 0) for way in ("magnitude", "camp-hive, score magnitude", "camp-hive")]
-    found += [(name, 0.8, way, 0, seed) for seed in range(3) for way in DECIDING]
-    found += [
-        (name, share, way, EPOCHS, seed)
-        for seed in range(3) for share in (0.95, 0.9) for way in ("magnitude", "LAMP", "camp-hive")
-    ]  # fmt: skip
+        return [(name, 0.8, way, 0, 0) for way in ("magnitude", "camp-hive")]
+    found = []
+    for seed in range(3):
+        found += [(name, 0.8, way, 0, seed) for way in DECIDING]
+        found += [(name, s, way, EPOCHS, seed) for s in (0.95, 0.9) for way in ("camp-hive", "magnitude", "LAMP")]
     found += [(name, share, way, 0, 0) for share in (0.8, 0.9, 0.5, 0.95) for way in (*ONCE, *CAMP)]
     return [*dict.fromkeys(found)]
 

@@ -53,7 +53,9 @@ def _fit(picture: Image.Image, frame: Frame) -> Image.Image:
         scale = frame.resize_shorter_to / shorter
         width = max(frame.resize_shorter_to, round(width * scale))
         height = max(frame.resize_shorter_to, round(height * scale))
-        picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        # One axis after the other, rows first: Pillow's versions choose orders that differ in a rounding.
+        for size in ((width, picture.height), (width, height)):
+            picture = picture.resize(size, Image.Resampling.BILINEAR)
     if (width, height) != (frame.crop, frame.crop):
         left, top = (width - frame.crop) // 2, (height - frame.crop) // 2
         picture = picture.crop((left, top, left + frame.crop, top + frame.crop))

@@ -31,7 +31,7 @@ QUICK = ("--method", "magnitude", "--epochs", "1")
 BUNDLE = ("golden.npz", "labels.txt", "manifest.json", "manifest.sha256", "model.onnx")
 COMMANDS = (
     "compress", "prune", "quantize", "export", "diagnose", "curvature", "inspect", "lint", "profile", "report",
-    "targets", "doctor",
+    "targets", "doctor", "package", "verify", "unpack", "deploy",
 )  # fmt: skip
 
 

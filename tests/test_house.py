@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "compact": MODEL | {"curvature", "pruning", "compact"},
     "reconstruction": MODEL | {"curvature", "pruning", "compact", "reconstruction"},
     "merging": MODEL | {"curvature", "pruning", "compact", "reconstruction", "train", "merging"},
+    "allocation": MODEL | {"curvature", "pruning", "allocation"},
     "train": MODEL | {"train"},
     "quantization": MODEL | {"quantization"},
     "exporting": MODEL | {"exporting"},
@@ -33,10 +34,12 @@ MAY_IMPORT = {
     "engine": WORDS | {"engine"},
     "measure": WORDS | {"pictures", "engine", "measure"},
     "report": WORDS | {"report"},
+    "packaging": WORDS | {"packaging"},
+    "deploy": WORDS | {"engine", "measure", "deploy"},
 }
 HOST = {
-    "model", "curvature", "pruning", "compact", "reconstruction", "merging", "train", "quantization", "exporting",
-    "linting", "pipeline", "api",
+    "model", "curvature", "pruning", "compact", "reconstruction", "merging", "allocation", "train", "quantization",
+    "exporting", "linting", "pipeline", "api",
 }  # fmt: skip
 EVERY = set(MAY_IMPORT) | {"pipeline", "cli", "api"}
 MAY_IMPORT |= {"pipeline": EVERY - {"cli", "api"}, "api": EVERY - {"cli"}, "cli": EVERY}
@@ -44,6 +47,7 @@ MAY_USE = {
     "torch": HOST, "onnx": HOST, "safetensors": HOST, "PIL": {"model", "pictures", "measure"}, "sklearn": {"model"},
     "typer": {"cli"}, "tensorrt": {"engine"}, "pycuda": {"engine"}, "cuda": {"engine"}, "google": {"engine"},
 }  # fmt: skip
+MAY_USE |= {name: {"allocation"} for name in ("stable_baselines3", "gymnasium", "ray")}
 MOST_LINES = 300
 
 

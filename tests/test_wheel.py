@@ -35,6 +35,10 @@ def test_it_holds_the_package_and_its_data_and_nothing_else(wheel: Path) -> None
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     expected = {str(path.relative_to(ROOT)) for path in (ROOT / "edgeprune").rglob("*.py")}
+    expected |= {
+        str(path.relative_to(ROOT)) for path in (ROOT / "edgeprune/packaging/templates").rglob("*") if path.is_file()
+    }
+    expected = {name for name in expected if "__pycache__" not in name} | {"edgeprune/spec/bundle.schema.json"}
     expected |= {f"edgeprune/targets/{path.name}" for path in (ROOT / "targets").glob("*.toml")}
     expected |= {f"edgeprune/{path.relative_to(ROOT)}" for path in (ROOT / "profiles").rglob("*.json")}
     inside = {name for name in names if ".dist-info/" not in name}

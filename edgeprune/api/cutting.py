@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
+from edgeprune.api import allocating as by_search
 from edgeprune.api.curving import known_curvature
 from edgeprune.api.cycling import check_cycling, curved, cycled
 from edgeprune.api.modules import check_data, one_tensor, traced_of
@@ -34,6 +35,7 @@ from edgeprune.progress import silent
 from edgeprune.pruning import coupling as cut_by
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
+from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.layer_rules import ordered
 from edgeprune.pruning.levels import Limits
 from edgeprune.pruning.masks import Share
@@ -43,7 +45,8 @@ from edgeprune.pruning.score import Scores
 from edgeprune.reconstruction.cascade import Walking
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
-from edgeprune.spec.methods import Compensation, Cycling, MaskSource, MethodName, Rebuilding
+from edgeprune.spec.channels import check_implants
+from edgeprune.spec.methods import Allocating, Compensation, Cycling, MaskSource, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import Pattern, check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.recipe import (
     CHANNELS_AT_MOST,
@@ -53,7 +56,6 @@ from edgeprune.spec.recipe import (
     Coupling,
     LayerRule,
     TraceFloor,
-    check_implants,
 )
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse
@@ -86,6 +88,7 @@ def prune(
     lookahead: int | Literal["end"] = 3,
     rebuild: Mapping[str, Any] | None = None,
     camp_hive: Mapping[str, Any] | None = None,
+    amp_hasa: Mapping[str, Any] | None = None,
     curvature: Curvature | None = None,
     trace_floor: TraceFloor = "zero",
     target: str | None = None,
@@ -108,8 +111,8 @@ def prune(
         memory_mb: megabytes of activations alive at once, at batch 1.
         latency_ms: milliseconds per image on `target`, by a profile of it or a roofline of its facts.
         latency_profile: what `edgeprune profile` wrote of the whole network; None: a shipped one that fits.
-        method: `magnitude`; `hap`, which needs `data`; `snows`: as magnitude, then `compensate`; or `camp-hive`, which
-            prunes and merges in turn, with `data`.
+        method: `magnitude`; `hap` or `amp-hasa`, which need `data`; `snows`: as magnitude, then `compensate`; or
+            `camp-hive`, which prunes and merges in turn, with `data`.
         pattern: `channel`, or a mask pattern: `2:4` or another N:M, `1x4` or another 1xN, `unstructured`. Masked
             weights are zero, and stay so in training with an optimizer that was given to `Network.hold`.
         keep: patterns of layer names whose channels stay, as `("head*",)`.
@@ -119,13 +122,15 @@ def prune(
             `data` (without data, and under union coupling: as `scores`), or by the sums of its scores.
         exact: leave channels whole over which a norm or mean is taken.
         layers: rules as a recipe holds them, as `({"pattern": "layer1*", "max_sparsity": 0.3},)`.
-        data: images `[n, ...]` as the network takes them, and labels `[n]`, which `hap` and `camp-hive` read.
+        data: images `[n, ...]` as the network takes them, and labels `[n]`, which `snows` and magnitude do not read.
         compensate: what makes up for the cut, on the images of `data`: `merge`, of channels, gives what goes to what
             stays; `snows` rebuilds layers.
         mask_by: how `snows` chooses weights under a mask pattern: `magnitude`, `wanda` or `obs`.
         lookahead: how many operations ahead of a layer `snows` matches, or all to the `end`.
         rebuild: further settings of `snows`, as a recipe's `[snows]` has them: `{"biases": True}`.
         camp_hive: settings of `camp-hive`, as a recipe's `[camp_hive]` has them: `{"cycles": 3}`.
+        amp_hasa: settings of `amp-hasa`, as a recipe's `[amp_hasa]` has them: `{"evaluations": 300}`. Half of `data`
+            judges the trials of its search, the other half the best of them.
         curvature: what `estimate_curvature` found of this network, instead of estimating it again.
         trace_floor: what `hap` makes of a negative trace: `zero`, or itself with `none`.
         target: a name of `edgeprune targets`, or a `.toml` file; its sparse kernels decide which layers a mask
@@ -147,6 +152,7 @@ def prune(
     rebuilding = parse(Rebuilding, given, "snows")
     form, device = parse_pattern(pattern), load_target(target) if target is not None else None
     most = max_layer_sparsity if max_layer_sparsity is not None else MASKED_AT_MOST if form.masks else CHANNELS_AT_MOST
+    allocating = parse(Allocating, dict(amp_hasa or {}), "amp_hasa")
     check_choices(method, attention, precision, multiple, most, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
@@ -183,19 +189,26 @@ def prune(
         compensate == "merge",
         cycling if method == "camp-hive" else None,
     )
+    search = by_search.check(method, allocating, data, asked.probing, coupling, implant_ratio)
+    if zeros is not None and search is not None:
+        found = eligible(traced, form, device, matching)
+        return by_search.masked(traced, found, form, zeros, search, asked.fitting)
     if zeros is not None:
         return _masked(traced, form, asked, mask_by, Share(zeros, most), device, matching)
     ground = prunable(traced, matching, rules, attention, exact, coupling)
     ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
     multiples = multiple or (device.channel_multiple.value if device is not None else 8)
     widths = Limits(multiples, most, ordered(matching, rules))
-    scores = _scores(traced, ground, asked)
-    if data is not None and allocation == "measured" and coupling == "group":
-        curves = sensitivities(traced, ground.found, ground.groups, scores, widths, data[0])
-        scores = replace(scores, measured=curves if asked.makes_up else before_training(curves))
+    if search is not None:
+        chosen = by_search.cutter(traced, ground, budget, widths, known, search)
+    else:
+        scores = _scores(traced, ground, asked)
+        if data is not None and allocation == "measured" and coupling == "group":
+            curves = sensitivities(traced, ground.found, ground.groups, scores, widths, data[0])
+            scores = replace(scores, measured=curves if asked.makes_up else before_training(curves))
 
-    def chosen(free: list[Group]) -> Cuts:
-        return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
+        def chosen(free: list[Group]) -> Cuts:
+            return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
 
     x = example[:8].to(device_of(traced))
     done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
@@ -259,7 +272,11 @@ def _masked(
     """A copy with its weights masked, and merged or rebuilt where that is asked; the caller's weights stay."""
     if asked.cycling is not None and asked.data is not None:
         return cycled(traced, pattern, asked.data, asked.cycling, share, target, keep, asked.probing.seed)
-    scores = mask_by if asked.method == "snows" or asked.method == "camp-hive" else asked.method
+    if asked.method == "snows":
+        scores: ScoreName = mask_by
+    else:
+        assert asked.method != "amp-hasa" and asked.method != "camp-hive", "which have masks of their own"  # noqa: PT018
+        scores = asked.method
     twin = Traced(deepcopy(traced.module), traced.input_shape)
     masks = mask(twin, pattern, Scoring(scores, asked.data, asked.probing, asked.known), share, target, keep)
     if asked.fitting is not None and asked.data is not None:

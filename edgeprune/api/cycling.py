@@ -67,12 +67,12 @@ def cycled(
 
 def curved(traced: Traced, weights: list[str], data: Data, asked: Cycling, seed: int) -> LowRank | None:
     """The loss's curvature that ranks channels, where it is to rank them."""
-    if asked.score == "magnitude":
+    if asked.ranked_by("channel") == "magnitude":
         return None
     sizes = [traced.module.get_parameter(name).numel() for name in weights]
     probing = Probing(batch_size=asked.batch_size, seed=seed, memory_mb=asked.memory_mb)
     count = min(asked.eigenpairs, int(data[1].max()) + 1)
-    remainder: Remainder = "fisher" if asked.score == "lowrank+fisher" else "mean"
+    remainder: Remainder = "fisher" if asked.ranked_by("channel") == "lowrank+fisher" else "mean"
     live = torch.ones(sum(sizes), dtype=torch.bool)
     x, y = (part[: asked.curved_images] for part in data)
     return low_rank(traced, weights, live, x, y, count, probing, remainder)

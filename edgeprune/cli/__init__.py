@@ -14,16 +14,19 @@ from edgeprune.cli import (
     build,
     compress,
     curvature,
+    deploy,
     diagnose,
     doctor,
     export,
     inspect,
     lint,
+    package,
     profile,
     prune,
     quantize,
     report,
     targets,
+    verify,
 )
 from edgeprune.errors import EdgepruneError
 
@@ -46,7 +49,11 @@ for _name, _command in (
     ("inspect", inspect.inspect),
     ("lint", lint.lint),
     ("profile", profile.profile),
+    ("deploy", deploy.deploy),
     ("report", report.report),
+    ("package", package.package),
+    ("verify", verify.verify),
+    ("unpack", verify.unpack),
     ("targets", targets.targets),
     ("doctor", doctor.doctor),
 ):

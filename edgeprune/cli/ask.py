@@ -11,11 +11,13 @@ import typer
 
 from edgeprune.cli.method_options import (
     Adaround,
+    Allocator,
     Between,
     Compensate,
     CurvatureFile,
     Cycles,
     Equalize,
+    Evaluations,
     Half,
     Int8Anyway,
     Int8Keep,
@@ -27,6 +29,8 @@ from edgeprune.cli.method_options import (
     Merge,
     Probes,
     Ranges,
+    Ray,
+    SearchMinutes,
     Spectrum,
 )
 from edgeprune.cli.option import option
@@ -76,7 +80,9 @@ TargetName = Annotated[
         metavar="NAME",
     ),
 ]
-Method = Annotated[str | None, option("hap, magnitude, snows or camp-hive. [default: hap]", _BUDGET, "--method")]
+Method = Annotated[
+    str | None, option("hap, magnitude, snows, camp-hive or amp-hasa. [default: hap]", _BUDGET, "--method")
+]
 PatternName = Annotated[
     str | None,
     option("channel, 2:4 (any N:M), 1x4 (any 1xN), unstructured. [default: channel]", _BUDGET, "--pattern"),
@@ -221,6 +227,10 @@ def _options(
     equalize: Equalize = False,
     adaround: Adaround = None,
     int8_anyway: Int8Anyway = False,
+    allocator: Allocator = None,
+    evaluations: Evaluations = None,
+    search_minutes: SearchMinutes = None,
+    ray: Ray = None,
     seed: Seed = None,
     device: Device = None,
     recipe: RecipeFile = None,

@@ -8,7 +8,7 @@ from typing import Annotated
 from edgeprune.cli.option import option
 
 _CURVATURE, _REBUILDING, _INT8 = "Curvature", "Rebuilding layers", "INT8"
-_CYCLES = "Cycles of pruning and merging"
+_CYCLES, _ALLOCATING = "Cycles of pruning and merging", "Allocation of --method amp-hasa"
 
 Probes = Annotated[int | None, option("Hutchinson probes at most. [default: 24]", _CURVATURE, "--probes")]
 Matrix = Annotated[
@@ -96,3 +96,23 @@ Adaround = Annotated[
     option("Without training: steps per layer that choose each weight's rounding.", _INT8, "--adaround", metavar="N"),
 ]
 Int8Anyway = Annotated[bool, option("Ship INT8 also where it is measured no faster.", _INT8, "--int8-anyway")]
+Allocator = Annotated[
+    str | None,
+    option(
+        "How a budget is divided among layers: ppo, cem, random search, or a rule. [default: ppo]",
+        _ALLOCATING,
+        "--allocator",
+        metavar="ppo|cem|random|lamp|erk|global|uniform",
+    ),
+]
+Evaluations = Annotated[
+    int | None, option("Allocations that a search tries. [default: 600]", _ALLOCATING, "--evaluations", metavar="N")
+]
+SearchMinutes = Annotated[
+    float | None,
+    option("End a search after so long, with the best so far.", _ALLOCATING, "--search-minutes", metavar="MINUTES"),
+]
+Ray = Annotated[
+    int | None,
+    option("Try allocations in so many Ray workers, here or on a cluster.", _ALLOCATING, "--ray", metavar="WORKERS"),
+]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
+from edgeprune.cli.verify import Signers
+
 if TYPE_CHECKING:
     from edgeprune.engine.runner import RuntimeName
     from edgeprune.spec.profile import Profile
@@ -99,6 +101,7 @@ def profile(
         str, typer.Option(help="Of --layers without a bundle: int8 or fp32.", rich_help_panel=_WHAT)
     ] = "int8",
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
+    signers: Signers = None,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -117,6 +120,11 @@ def profile(
     if bundle is None:
         _common_layers(layers, precision, threads, json, output)
         return
+    if signers is not None:
+        from edgeprune.packaging.check import trusted_bundle
+
+        for path in (bundle, *([against] if against is not None else [])):
+            trusted_bundle(path, signers)
     sizes = batch or [1]
     wishes = Wishes(
         runtime=_runtime(runtime),

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from edgeprune.model import batch_statistics
 from edgeprune.model.device import device_of
 from edgeprune.model.fold import fold_with_record
 from edgeprune.model.operators import arguments, name_of
@@ -54,7 +55,7 @@ def lay_ground(traced: Traced, names: Sequence[str], by_batch: bool = False) -> 
     `by_batch`: BatchNorm takes the statistics of the batch instead, and is not folded: the curvature is then that of a
     network whose statistics follow its weights.
     """
-    folded, folds = (_by_batch(traced), {}) if by_batch else fold_with_record(traced)
+    folded, folds = (batch_statistics.by_batch(traced), {}) if by_batch else fold_with_record(traced)
     factors, biases = {n: fold.factor for n, fold in folds.items()}, {fold.bias for fold in folds.values()}
     own = dict(folded.module.named_parameters())
     if any(name not in own or name in biases for name in names):
@@ -64,17 +65,6 @@ def lay_ground(traced: Traced, names: Sequence[str], by_batch: bool = False) -> 
         parameter.requires_grad_(name in names)
     shaped = {n: f.to(own[n]).view(-1, *[1] * (own[n].dim() - 1)) for n, f in factors.items()}
     return Ground(folded, {name: own[name] for name in names}, {n: f for n, f in shaped.items() if n in names})
-
-
-def _by_batch(traced: Traced) -> Traced:
-    """A copy whose BatchNorm takes the statistics of the batch."""
-    module = copy.deepcopy(traced.module)
-    for node in module.graph.nodes:
-        if node.target is torch.ops.aten.batch_norm.default:
-            x, weight, bias, _, _, _, _, eps, fast = node.args
-            node.args = (x, weight, bias, None, None, True, 0.0, eps, fast)
-    module.recompile()
-    return Traced(module, traced.input_shape)
 
 
 def batches(ground: Ground, x: Tensor, y: Tensor, size: int) -> list[tuple[Tensor, Tensor, float]]:

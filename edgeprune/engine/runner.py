@@ -60,17 +60,17 @@ def _cuda(model: Path, threads: int | None, exact: bool) -> Runner:
     return open_model(model, threads, provider=CUDA)
 
 
+def _tensorrt(model: Path, threads: int | None, exact: bool) -> Runner:
+    del threads, exact  # an engine was built with what it needs
+    return open_built(model)
+
+
 @dataclass(frozen=True)
 class Runtime:
     """What can load an ONNX file. `here`: whether this machine offers it."""
 
     open: Open
     here: Callable[[], bool]
-
-
-def _tensorrt(model: Path, threads: int | None, exact: bool) -> Runner:
-    del threads, exact  # matters of a CPU
-    return open_built(model)
 
 
 RUNTIMES: dict[RuntimeName, Runtime] = {

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +13,6 @@ import onnx
 from numpy.typing import NDArray
 
 import edgeprune
-from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.aliases import with_aliases
 from edgeprune.exporting.check import infer
 from edgeprune.spec.bundle import (
@@ -34,6 +29,7 @@ from edgeprune.spec.bundle import (
     write_manifest,
 )
 from edgeprune.spec.layer_costs import LayerShape
+from edgeprune.spec.whole import whole_or_nothing
 
 TOLERANCE = {"int8": 0.1, "fp32": 0.01}
 """Of golden outputs, relative L2. INT8: another CPU's kernels may round some codes the other way, while sums that
@@ -77,7 +73,7 @@ def write_bundle(folder: Path, model: onnx.ModelProto, details: Details, golden:
     """
     golden = np.ascontiguousarray(golden, dtype=np.float32)
     expected = infer(model, golden, exact=True)
-    with _whole_or_nothing(folder) as temporary:
+    with whole_or_nothing(folder) as temporary:
         (temporary / MODEL).write_bytes(model.SerializeToString())
         with (temporary / GOLDEN).open("wb") as stream:
             np.savez(stream, input=golden, output=expected)
@@ -106,36 +102,3 @@ def _manifest(
         golden=GoldenCheck(count=len(golden), tolerance=TOLERANCE[details.precision]),
         files=files,
     )
-
-
-@contextlib.contextmanager
-def _whole_or_nothing(folder: Path) -> Iterator[Path]:
-    """A folder beside the wanted one, which takes its place at the end; removed if anything fails."""
-    temporary: Path | None = None
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        inside = temporary / folder.name
-        inside.mkdir()
-        yield inside
-        for path in (*inside.iterdir(), inside):
-            _flush(path)
-        if folder.exists():
-            folder.rename(temporary / "replaced")
-        inside.replace(folder)
-    except OSError as error:
-        raise EdgepruneError(
-            f"{folder}: cannot be written ({error.strerror or error}). Free some space or choose another place."
-        ) from error
-    finally:
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _flush(path: Path) -> None:
-    """Let the bytes reach the disk before the rename does."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -35,6 +35,7 @@ EXTRAS: dict[str, str | None] = {
     "inspect": "host",
     "curvature": "host",
     "profile": "cpu",
+    "deploy": None,
     "report": None,
     "targets": None,
     "doctor": None,

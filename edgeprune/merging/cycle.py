@@ -47,7 +47,7 @@ class Merging:
     stays.
     """
 
-    score: Significance = "lowrank+fisher"
+    score: Significance = "magnitude"
     merge: MergeName = "joint"
     on: MergeOn = "layers"
     eigenpairs: int = 10

@@ -63,7 +63,7 @@ def channel_cycles(work: Work, dense: Stage) -> ChannelCycles:
         if budget is None:
             continue
         said = _told(work, cycle, count)
-        scored = curving.curvature(said, at, check=cycle == 1)
+        scored = curving.curvature(said, at, whole=cycle == 1)
         ranked = ranking.rank(said, at, scored)
         cut = cutting.prune(said, at, ranked, budget)
         rebuilt = rebuilding.rebuild(said, at, cut)

@@ -10,7 +10,20 @@ from typing import Any
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.data import load_data
 from edgeprune.model.load import default_image_size
-from edgeprune.pipeline import curving, cutting, cycling, deliver, gain, masking, precision, ranking, rebuilding, steps
+from edgeprune.pipeline import (
+    allocating_channels,
+    allocating_masks,
+    curving,
+    cutting,
+    cycling,
+    deliver,
+    gain,
+    masking,
+    precision,
+    ranking,
+    rebuilding,
+    steps,
+)
 from edgeprune.pipeline.channel_cycles import channel_cycles
 from edgeprune.pipeline.folder import Stage, open_run
 from edgeprune.pipeline.ground import check_source
@@ -19,7 +32,7 @@ from edgeprune.pipeline.steps import Work
 from edgeprune.progress import Tell, Tick, silent, untold
 from edgeprune.spec.pattern import no_speed, parse_pattern
 from edgeprune.spec.recipe import Recipe
-from edgeprune.spec.result import Result, Search, Spectrum
+from edgeprune.spec.result import Allocation, Result, Search, Spectrum
 from edgeprune.spec.target import load_target
 
 
@@ -94,10 +107,13 @@ class _Pruned:
     tuned: Stage
     search: Search | None
     spectrum: Spectrum | None
+    allocations: tuple[Allocation, ...] = ()
 
 
 def _pruned(work: Work) -> _Pruned:
     dense = steps.dense(work)
+    if work.recipe.method == "amp-hasa":
+        return _allocated(work, dense)
     if parse_pattern(work.recipe.pattern).masks:
         return _masked(work, dense)
     if work.recipe.method == "camp-hive":
@@ -122,6 +138,18 @@ def _pruned(work: Work) -> _Pruned:
         found,
         curving.read_spectrum(scored),
     )
+
+
+def _allocated(work: Work, dense: Stage) -> _Pruned:
+    masks = parse_pattern(work.recipe.pattern).masks
+    if masks and (narrow := masking.too_narrow(work, dense)):
+        work.tell(narrow)
+    done = (allocating_masks if masks else allocating_channels).prune(work, dense)
+    rebuilt = rebuilding.rebuild(work, dense, done.cut)
+    tuned = steps.finetune(work, dense, rebuilt)
+    stages = _unique([dense, *done.stages, rebuilt, tuned])
+    scored = done.stages[0] if not masks else None
+    return _Pruned(stages, dense, rebuilt, tuned, None, curving.read_spectrum(scored), done.allocations)
 
 
 def _masked(work: Work, dense: Stage) -> _Pruned:
@@ -156,7 +184,9 @@ def _deliver(work: Work, pruned: _Pruned, made: tuple[Stage, ...]) -> Outcome:
     seconds: dict[str, float] = {}
     for stage in stages:
         seconds[stage.name] = round(seconds.get(stage.name, 0.0) + stage.seconds, 3)
-    result = deliver.bundle(work, networks, exported, judged, seconds, pruned.search, pruned.spectrum)
+    result = deliver.bundle(
+        work, networks, exported, judged, seconds, pruned.search, pruned.spectrum, pruned.allocations
+    )
     return Outcome(stages, result, pruned.search)
 
 

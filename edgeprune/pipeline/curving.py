@@ -45,29 +45,29 @@ def probing(recipe: Recipe) -> Probing:
     return Probing(asked.probes, asked.batch_size, recipe.seed, asked.matrix, asked.precision, asked.memory_mb)
 
 
-def curvature(work: Work, before: Stage, check: bool = True) -> Stage | None:
+def curvature(work: Work, before: Stage, whole: bool = True) -> Stage | None:
     """Per-channel Hessian traces, for methods that score by them; eigenpairs for CAMP-HiVe.
 
-    `check`: refuse a budget of the recipe that cannot be met, before what takes minutes.
+    `whole`: nothing was cut before.
     """
     recipe = work.recipe
-    if recipe.method == "camp-hive" and recipe.camp_hive.score != "magnitude":
-        return _eigenpairs(work, before, check)
+    if recipe.method == "camp-hive" and recipe.camp_hive.ranked_by(recipe.pattern) != "magnitude":
+        return _eigenpairs(work, before, whole)
     if recipe.method not in NEEDS_CURVATURE:
         return None
 
     def make(folder: Path) -> None:
         traced = work.load(before)
         ground = open_ground(traced, recipe, work.target)
-        if check:
-            check_reachable(ground, recipe, work.target)
-        if recipe.curvature.file is not None:
+        if whole:
+            check_reachable(ground, recipe, work.target)  # before the probes, which take minutes
+        if recipe.curvature.file is not None and whole:
             found = from_file(Path(recipe.curvature.file), traced, work.data, ground.weights)
         else:
             found = _estimate(traced, ground.weights, work.data, recipe, work.tick, ground, folder / "partial", Team())
         save_curvature(found, folder / TRACES)
         (folder / "partial").unlink(missing_ok=True)
-        if recipe.curvature.spectrum:
+        if recipe.curvature.spectrum and whole:
             density = spectrum(traced, [*ground.weights], work.data, recipe, work.tick)
             (folder / SPECTRUM).write_text(density.model_dump_json(), encoding="utf-8")
 
@@ -76,17 +76,17 @@ def curvature(work: Work, before: Stage, check: bool = True) -> Stage | None:
     return work.run.stage("curvature", settings, [before], make)
 
 
-def _eigenpairs(work: Work, before: Stage, check: bool) -> Stage:
+def _eigenpairs(work: Work, before: Stage, whole: bool) -> Stage:
     """The loss's curvature by all prunable weights, as CAMP-HiVe takes it."""
     recipe, asked = work.recipe, work.recipe.camp_hive
     how = replace(probing(recipe), batch_size=asked.batch_size, memory_mb=asked.memory_mb)
     count = min(asked.eigenpairs, len(work.data.classes))
-    remainder: Remainder = "fisher" if asked.score == "lowrank+fisher" else "mean"
+    remainder: Remainder = "fisher" if asked.ranked_by("channel") == "lowrank+fisher" else "mean"
 
     def make(folder: Path) -> None:
         traced = work.load(before)
         ground = open_ground(traced, recipe, work.target)
-        if check:
+        if whole:
             check_reachable(ground, recipe, work.target)
         weights = [*ground.weights]
         live = torch.ones(sum(traced.module.get_parameter(name).numel() for name in weights), dtype=torch.bool)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
-from edgeprune.compact.apply import compact_soundly
+from edgeprune.compact.apply import Compacted, compact_soundly
 from edgeprune.compact.implant import implanted
 from edgeprune.model.batches import sample
 from edgeprune.model.groups import Group
@@ -16,6 +17,7 @@ from edgeprune.pipeline.ranking import Ranked
 from edgeprune.pipeline.steps import NETWORK, Work, network
 from edgeprune.pruning import hap
 from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.plan import Prunable
 from edgeprune.spec.budget import Budget
 
 
@@ -36,26 +38,10 @@ def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget) -> Stage:
         done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
         work.tick("compacting", 1, 1)
         save(done.traced, folder / NETWORK)
-        cuts, proof = done.cuts, done.proof
-        kept = {name: count for name, (count, _) in cuts.kept.items()}
+        kept = {name: count for name, (count, _) in done.cuts.kept.items()}
         doubt = hap.certain_share(scores, kept, recipe.curvature.confidence) if scores.standard_error else None
-        report = {
-            "kept": cuts.kept,
-            "units": sorted(cuts.units),
-            "implanted": cuts.implanted,
-            "implant_ratio": recipe.implant_ratio,
-            "budget": budget.limits,
-            "reached": cuts.reached,
-            "latency_from": ground.cost.latency_from,
-            "proof": {"float32": proof.float32, "float64": proof.float64},
-            "frozen": ground.found.frozen,
-            "approximate": ground.found.approximate,
-            "refused": done.refused,
-            "spread": done.spread,
-            "probes": scores.samples,
-            "measured": bool(scores.measured),
-            "certain_share": doubt,
-        }
+        scoring = {"probes": scores.samples, "measured": bool(scores.measured), "certain_share": doubt}
+        report = cuts_report(done, ground, budget) | {"implant_ratio": recipe.implant_ratio} | scoring
         (folder / "cuts.json").write_text(json.dumps(report, indent=2), encoding="utf-8")
 
     settings = [
@@ -67,3 +53,20 @@ def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget) -> Stage:
         recipe.curvature.confidence,
     ]
     return work.run.stage("prune", settings, [dense, *ranked.stages], make)
+
+
+def cuts_report(done: Compacted, ground: Prunable, budget: Budget) -> dict[str, Any]:
+    """What `cuts.json` says of cut channels."""
+    return {
+        "kept": done.cuts.kept,
+        "units": sorted(done.cuts.units),
+        "implanted": done.cuts.implanted,
+        "budget": budget.limits,
+        "reached": done.cuts.reached,
+        "latency_from": ground.cost.latency_from,
+        "proof": {"float32": done.proof.float32, "float64": done.proof.float64},
+        "frozen": ground.found.frozen,
+        "approximate": ground.found.approximate,
+        "refused": done.refused,
+        "spread": done.spread,
+    }

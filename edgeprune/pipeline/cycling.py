@@ -20,7 +20,7 @@ from edgeprune.pipeline import steps
 from edgeprune.pipeline.curving import probing
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.held import MASKS, masks_of
-from edgeprune.pipeline.masking import deciding, report, weights_of
+from edgeprune.pipeline.masking import deciding, eligible_of, masks_report
 from edgeprune.pipeline.steps import CPU, EIGENPAIRS, NETWORK, Work
 from edgeprune.progress import Tick
 from edgeprune.pruning.masks import Masks, save_masks
@@ -56,7 +56,7 @@ class _At:
 def merging(asked: Cycling, probes: Probing, most: float, classes: int) -> Merging:
     """The settings as a cycle takes them; `most`: share of a layer that may go."""
     return Merging(
-        score=asked.score,
+        score=asked.ranked_by("unstructured"),
         merge=asked.merge,
         on=asked.merge_on,
         eigenpairs=min(asked.eigenpairs, classes),
@@ -126,7 +126,7 @@ def _cycle(work: Work, at: _At, cycle: int, curved: Stage | None) -> Stage:
         now = replace(masks, kept=kept)
         save(move(traced, CPU), folder / NETWORK)
         save_masks(now, folder / MASKS)
-        (folder / "cuts.json").write_text(json.dumps(report(now, None), indent=2), encoding="utf-8")
+        (folder / "cuts.json").write_text(json.dumps(masks_report(now, None), indent=2), encoding="utf-8")
         (folder / LOG).write_text(json.dumps(asdict(log), indent=2), encoding="utf-8")
 
     inputs = [*at.stages, *([curved] if curved is not None else [])]
@@ -158,7 +158,7 @@ def _masks(work: Work, at: _At, traced: Traced) -> Masks:
     masks = masks_of(at.cut) if at.cut is not None else None
     if masks is not None:
         return masks
-    found = weights_of(work, traced)
+    found = eligible_of(work, traced)
     shapes = {name: traced.module.get_parameter(name).shape for name in found.weights}
     kept = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
     return Masks(parse_pattern(work.recipe.pattern), kept, found.reasons, found.narrow)

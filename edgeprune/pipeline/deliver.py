@@ -31,7 +31,7 @@ from edgeprune.pipeline.parity import check_parity
 from edgeprune.pipeline.precision import int8_notes, precision_of
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
-from edgeprune.spec.result import Result, Search, Spectrum, Stats
+from edgeprune.spec.result import Allocation, Result, Search, Spectrum, Stats
 from edgeprune.spec.speeds import measured
 
 SECONDS = 3.0
@@ -173,6 +173,7 @@ def bundle(
     seconds: dict[str, float],
     found: Search | None,
     spectrum: Spectrum | None,
+    allocations: tuple[Allocation, ...] = (),
 ) -> Result:
     """Write RUN/bundle and RUN/result.json."""
     figures = json.loads((judged.path / "figures.json").read_text(encoding="utf-8"))
@@ -185,6 +186,7 @@ def bundle(
         cut = mask_notes(masks, figures["rows"]["dense"]["params"], work.target)
     met = notes_on.latency_met(budget, figures["rows"]["final"]["latency_ms_p50"])
     made_up = [*rebuilding.note(stages.cut), *cycling.note(stages.cut), *int8_notes(work, stages.final)]
+    made_up += notes_on.allocated(recipe, allocations)
     notes = [*notes_on.skipped(work), *cut, *made_up, *figures["notes"], *met]
     if recipe.precision == "fp32":
         notes.append("precision fp32: the final network is the pruned one")
@@ -202,6 +204,7 @@ def bundle(
             "budget": budget,
             "search": found,
             "spectrum": spectrum,
+            "allocations": allocations,
             "seconds": seconds,
             "notes": notes,
         }

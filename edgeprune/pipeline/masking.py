@@ -32,7 +32,7 @@ NAMED = 4
 
 def too_narrow(work: Work, dense: Stage) -> str | None:
     """A line on the eligible layers for which the target's sparse kernels likely gain nothing, or None."""
-    found = weights_of(work, network(dense))
+    found = eligible_of(work, network(dense))
     if not found.narrow:
         return None
     return (
@@ -51,7 +51,7 @@ def curvature(work: Work, before: Stage) -> Stage | None:
     def make(folder: Path) -> None:
         traced = work.load(before)
         x, y = sample(work.data.train, work.data.preprocessing, recipe.curvature.images, recipe.seed)
-        weights, pattern = weights_of(work, traced).weights, parse_pattern(recipe.pattern)
+        weights, pattern = eligible_of(work, traced).weights, parse_pattern(recipe.pattern)
         known = None
         if file is not None:
             known = from_file(Path(file), traced, work.data, dict.fromkeys(weights, 0))
@@ -80,13 +80,13 @@ def prune(work: Work, before: Stage, scored: Stage | None) -> Stage:
         found = _scored(scored)
         work.tick("masking", 0, 1)
         pattern = parse_pattern(recipe.pattern)
-        masks = choose_masks(traced.module, weights_of(work, traced), pattern, recipe.scores, found, _share(recipe))
+        masks = choose_masks(traced.module, eligible_of(work, traced), pattern, recipe.scores, found, _share(recipe))
         apply_masks(traced.module, masks.kept)
         work.tick("masking", 1, 1)
         traces = found.traces if found else None
         save(traced, folder / NETWORK)
         save_masks(masks, folder / MASKS)
-        (folder / "cuts.json").write_text(json.dumps(report(masks, traces), indent=2), encoding="utf-8")
+        (folder / "cuts.json").write_text(json.dumps(masks_report(masks, traces), indent=2), encoding="utf-8")
 
     settings = [recipe.scores, recipe.budget.sparsity, recipe.max_layer_sparsity, *deciding(work)]
     return work.run.stage("prune", settings, [before, *([scored] if scored else [])], make)
@@ -128,8 +128,8 @@ def _share(recipe: Recipe) -> Share:
     return Share(zeros, recipe.max_layer_sparsity)
 
 
-def weights_of(work: Work, traced: Traced) -> Eligible:
-    """The weights that the pattern may take."""
+def eligible_of(work: Work, traced: Traced) -> Eligible:
+    """The layers that the recipe's pattern may take."""
     return eligible(traced, parse_pattern(work.recipe.pattern), work.target, work.recipe.keep)
 
 
@@ -139,7 +139,7 @@ def deciding(work: Work) -> list[Any]:
     return [work.recipe.pattern, work.recipe.keep, work.target.runtime, sparse]
 
 
-def report(masks: Masks, found: Curvature | None) -> dict[str, Any]:
+def masks_report(masks: Masks, found: Curvature | None) -> dict[str, Any]:
     """What `cuts.json` says of masks."""
     return {
         "pattern": str(masks.pattern),

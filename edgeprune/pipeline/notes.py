@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 
 from edgeprune.model.provenance import TIED
 from edgeprune.pipeline.folder import Stage
@@ -10,7 +11,8 @@ from edgeprune.pipeline.steps import Work, best_accuracy
 from edgeprune.report.figures import points
 from edgeprune.report.search import trial_lines
 from edgeprune.spec.budget import SHARES
-from edgeprune.spec.result import Reached, Search
+from edgeprune.spec.recipe import Recipe
+from edgeprune.spec.result import Allocation, Reached, Search
 
 
 def skipped(work: Work) -> list[str]:
@@ -103,3 +105,30 @@ def refused(cut: Stage) -> list[str]:
         what = "1 norm or mean is" if count == 1 else f"{count} norms or means are"
         notes.append(f"{what} now taken over the channels that stay; --exact leaves such channels whole")
     return notes
+
+
+def allocated(recipe: Recipe, allocations: Sequence[Allocation]) -> list[str]:
+    """What AMP-HASA's searches were, and what is not as it should be."""
+    asked, lines = recipe.amp_hasa, []
+    if recipe.method == "amp-hasa" and asked.sign == "literal":
+        lines.append("the score is the formula as printed, by which what matters most goes first; for the record only")
+    if allocations and asked.reward == "literal":
+        lines.append("the reward is as printed: no budget was held, and the dense network has the most of it")
+    for number, found in enumerate(allocations, 1):
+        cycle = f"cycle {number} of {len(allocations)}: " if len(allocations) > 1 else ""
+        strength = f"strength of the curvature {found.strength:g}"
+        if not found.rewards:
+            lines.append(f"{cycle}allocation by {found.allocator}, without a search; {strength}")
+            continue
+        why = {"done": "", "time": ", when the time was up", "interrupted": ", when it was interrupted"}[found.ended]
+        gain = (
+            ""
+            if found.fresh is None or found.fresh_start is None
+            else (f"; reward on validation images {found.fresh_start:.4f} at the start, {found.fresh:.4f} at the end")
+        )
+        lines.append(
+            f"{cycle}allocation by {found.allocator}: {len(found.rewards)} of {found.asked} trials{why}, "
+            f"{found.seconds:.0f} s, {100 * (1 - found.judging / max(found.seconds, 1e-9)):.0f} % of them the "
+            f"search's own; {strength}{gain}"
+        )
+    return lines

@@ -9,11 +9,13 @@ from typing import Any, get_args
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
+from edgeprune.pipeline.allocating_options import ALLOCATING, allocating
 from edgeprune.pipeline.int8_options import int8_settings
 from edgeprune.spec.budget import LIMIT_NAMES, SHARES, Budget
+from edgeprune.spec.channels import check_coupling
 from edgeprune.spec.int8 import RANGE_NAMES
-from edgeprune.spec.methods import METHOD_NAMES, Compensation, MaskSource, MergeName, Rebuilding
-from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, Recipe, check_coupling
+from edgeprune.spec.methods import METHOD_NAMES, AllocatorName, Compensation, MaskSource, MergeName, Rebuilding
+from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, Recipe
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
 from edgeprune.spec.target import load_target
@@ -25,7 +27,7 @@ OPTIONS = frozenset((
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
     "probes", "matrix", "half", "spectrum", "curvature",
-    "compensate", "mask", "lookahead", "cycles", "merge", "between", "seed", "device", "recipe",
+    "compensate", "mask", "lookahead", "cycles", "merge", "between", *ALLOCATING, "seed", "device", "recipe",
     "ranges", "int8_max_drop", "int8_keep", "learned_scales", "equalize", "adaround", "int8_anyway",
 ))  # fmt: skip
 
@@ -53,6 +55,7 @@ CHOICES = {
     "mask": get_args(MaskSource),
     "merge": get_args(MergeName),
     "ranges": RANGE_NAMES,
+    "allocator": get_args(AllocatorName),
 }
 QAT_EPOCHS = 2
 """Epochs in INT8 for each of fine-tuning, where they are not given: what the cut cost is still being won back there."""
@@ -121,6 +124,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "snows": _rebuilding(options),
         "camp_hive": _cycling(options),
         "int8": int8_settings(options),
+        "amp_hasa": allocating(options),
         **_given(options, "method", "pattern", "attention", "coupling", "allocation", "compensate", "seed", "device"),
     }
     for name, choices in CHOICES.items():

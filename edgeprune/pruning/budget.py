@@ -57,11 +57,11 @@ def solved(table: Levels, bounds: list[Bound]) -> Counts:
     return level
 
 
-def reached(cost: Cost, kept: Counts) -> dict[str, float]:
-    """Limit name -> what a choice reaches, in the limit's unit."""
-    found = {}
+def reached(cost: Cost, kept: Counts, dense: Cost | None = None) -> dict[str, float]:
+    """Limit name -> what a choice reaches, in the limit's unit; shares are of the `dense` network, if it is another."""
+    found, of = {}, dense or cost
     for name, quantity in cost.quantities.items():
-        whole = value(quantity, cost.units) if name in SHARES else UNITS[name]
+        whole = value(of.quantities[name], of.units) if name in SHARES else UNITS[name]
         share = value(quantity, kept) / whole
         found[name] = 1 - share if name == "sparsity" else share
     return found

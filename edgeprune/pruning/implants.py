@@ -33,7 +33,7 @@ from edgeprune.spec.budget import SHARES, Budget, LimitName
 ROUNDS = 12
 """Halvings of the tighter limit."""
 COUNTED: tuple[LimitName, ...] = ("macs", "params", "size_mb", "sparsity")
-"""What a network with implants is known to have; `spec.recipe.check_implants` refuses the other limits."""
+"""What a network with implants is known to have; `spec.channels.check_implants` refuses the other limits."""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def lowest(scores: Mapping[str, Tensor], rows: int, zeros: float, most: float) -
     Raises:
         EdgepruneError: `most` keeps `zeros` from being reached; the text says what can be.
     """
-    blocks = {name: _per_block(score, rows).flatten() for name, score in scores.items()}
+    blocks = {name: block_scores(score, rows).flatten() for name, score in scores.items()}
     sizes = {name: scores[name].numel() // len(block) for name, block in blocks.items()}
     candidates = {name: _lowest_of_layer(block, math.floor(most * len(block))) for name, block in blocks.items()}
     total = sum(score.numel() for score in scores.values())
@@ -56,7 +56,7 @@ def lowest(scores: Mapping[str, Tensor], rows: int, zeros: float, most: float) -
     for name, index in candidates.items():
         block = torch.ones(len(blocks[name]), dtype=torch.bool)
         block[index[gone[start : start + len(index)]]] = False
-        masks[name] = _spread(block, scores[name], rows)
+        masks[name] = spread_blocks(block, scores[name].shape, rows)
         start += len(index)
     return masks
 
@@ -68,7 +68,7 @@ def masks_of(scores: Mapping[str, Tensor], pattern: Pattern, zeros: float, most:
     return lowest(scores, pattern.rows if pattern.kind == "blocks" else 0, zeros, most)
 
 
-def _per_block(score: Tensor, rows: int) -> Tensor:
+def block_scores(score: Tensor, rows: int) -> Tensor:
     """Mean score of each block `[out / rows, in]`; of single weights, the scores themselves."""
     if not rows:
         return score
@@ -82,9 +82,9 @@ def _lowest_of_layer(block: Tensor, count: int) -> Tensor:
     return block.argsort(stable=True)[:count].sort().values
 
 
-def _spread(block: Tensor, like: Tensor, rows: int) -> Tensor:
-    """From one flag per block to one per weight."""
+def spread_blocks(block: Tensor, shape: torch.Size, rows: int) -> Tensor:
+    """From one value per block, flat, to one per weight."""
     if not rows:
-        return block.view(like.shape)
-    flags = block.view(like.shape[0] // rows, like.shape[1]).repeat_interleave(rows, 0)
-    return flags.view(*flags.shape, *[1] * (like.dim() - 2)).expand(like.shape).contiguous()
+        return block.view(shape)
+    values = block.view(shape[0] // rows, shape[1]).repeat_interleave(rows, 0)
+    return values.view(*values.shape, *[1] * (len(shape) - 2)).expand(shape).contiguous()

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.report.allocation import allocation_lines
 from edgeprune.report.figures import accuracy
 from edgeprune.report.spectrum import spectrum_lines
 from edgeprune.spec.profile import Profile
@@ -64,7 +65,10 @@ def compare_result(result: Result) -> Comparison:
         title=f"{result.model}, {how}, for {result.target} (seed {result.seed})",
         rows=[_stats_row(label, stats, result.dense) for label, stats in stages.items()],
         notes=result.notes,
-        plot=spectrum_lines(result.spectrum) if result.spectrum is not None else [],
+        plot=[
+            *(spectrum_lines(result.spectrum) if result.spectrum is not None else []),
+            *allocation_lines(result.allocations),
+        ],
     )
 
 

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection
 from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.spec.budget import Budget, LimitName, Search
+from edgeprune.spec.allocating import check_allocating
+from edgeprune.spec.budget import Budget, Search
+from edgeprune.spec.channels import check_coupling, check_implants
 from edgeprune.spec.int8 import Int8
-from edgeprune.spec.methods import Compensation, Curving, Cycling, MethodName, Rebuilding, ScoreName
+from edgeprune.spec.methods import Allocating, Compensation, Curving, Cycling, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
@@ -105,6 +106,7 @@ class Recipe(Strict):
     """What makes up for the cut before any training; `method = "snows"` includes SNOWS."""
     snows: Rebuilding = Rebuilding()
     camp_hive: Cycling = Cycling()
+    amp_hasa: Allocating = Allocating()
     implant_ratio: float = Field(default=0.0, ge=0, lt=1)
     """Share of the cut channels, the highest scored, that get a 1x1 convolution instead (HAP's neural implant)."""
     trace_floor: TraceFloor = "zero"
@@ -159,10 +161,15 @@ class Recipe(Strict):
         """Refuse what only a method that scores by curvature can do."""
         named = {"--curvature": self.curvature.file is not None, "--spectrum": self.curvature.spectrum}
         for option, given in named.items():
-            if given and self.method != "hap":
+            if given and self.method not in ("hap", "amp-hasa"):
                 raise EdgepruneError(f"{option} is for hap; {self.method} needs no curvature. Leave one of them out.")
         if self.curvature.spectrum and parse_pattern(self.pattern).masks:
             raise EdgepruneError(f"--spectrum is for channels, not for pattern {self.pattern}. Leave one of them out.")
+        return self
+
+    @model_validator(mode="after")
+    def _allocated(self) -> Recipe:
+        check_allocating(self)
         return self
 
     @model_validator(mode="after")
@@ -245,46 +252,12 @@ class Recipe(Strict):
     @property
     def scores(self) -> ScoreName:
         """By which a mask pattern ranks single weights, where no method of its own does."""
-        assert self.method != "camp-hive", "which ranks them itself"
+        assert self.method != "amp-hasa" and self.method != "camp-hive", "which rank them by themselves"  # noqa: PT018
         return self.snows.masks if self.method == "snows" else self.method
 
     def digest(self) -> str:
         """Hex sha256 of the recipe's content."""
         return digest(self.model_dump(mode="json", by_alias=True))
-
-
-def check_implants(ratio: float, budget: Budget, coupling: str = "group") -> None:
-    """Refuse a ratio that is none, and implants beside what does not know them.
-
-    Raises:
-        EdgepruneError: the text says what is needed, or what to leave out.
-    """
-    if not 0 <= ratio < 1:
-        raise EdgepruneError(f"implant_ratio={ratio:g}: a share from 0 up to below 1 is needed.")
-    if not ratio:
-        return
-    limits = [name for name in ("memory_mb", "latency_ms") if getattr(budget, name) is not None]
-    if limits:
-        option = f"--{limits[0].replace('_', '-')}"
-        raise EdgepruneError(
-            f"{option} does not count what implants cost. Limit --macs, --params or --size-mb instead."
-        )
-    if coupling != "group":
-        raise EdgepruneError(f"implants need coupling 'group', not {coupling!r}. Leave one of them out.")
-
-
-def check_coupling(coupling: str, limits: Collection[LimitName]) -> None:
-    """Refuse limits that union coupling cannot keep: spreading a sum's terms takes memory and time of its own.
-
-    Raises:
-        EdgepruneError: one is given; the text says what to do.
-    """
-    refused = [name for name in limits if name in {"memory_mb", "latency_ms"}]
-    if coupling == "union" and refused:
-        raise EdgepruneError(
-            f"--{refused[0].replace('_', '-')} does not count what --coupling union adds where channels are spread. "
-            "Limit --macs, --params, --sparsity or --size-mb, or take --coupling group."
-        )
 
 
 def digest(content: object) -> str:

@@ -67,6 +67,45 @@ class Spectrum(Strict):
     """At the values, smeared by a hundredth of the spread; integrates to 1."""
 
 
+class Course(Strict):
+    """Where a search stood: after so many trials, the reward of an allocation, and the units that it keeps."""
+
+    trials: int
+    reward: float
+    kept: tuple[int, ...]
+
+
+class Allocation(Strict):
+    """How AMP-HASA divided the budget among parts: layers under a mask pattern, or groups of channels."""
+
+    allocator: str
+    ended: Literal["done", "time", "interrupted"]
+    asked: int
+    """Trials; those that were done are as many as there are `rewards`."""
+    strength: float
+    """Of the curvature in the scores."""
+    strengths: dict[str, float]
+    """What each strength that was tried was worth on the validation images, at LAMP's allocation."""
+    parts: tuple[str, ...]
+    units: tuple[int, ...]
+    """Of each part: weights, blocks or channels."""
+    lamp: tuple[int, ...]
+    """Units kept by LAMP's allocation, where the search started unless an earlier cycle had moved it."""
+    kept: tuple[int, ...]
+    moves: tuple[float, ...]
+    """From LAMP's allocation to the one that is kept, in logits of the share kept."""
+    rewards: tuple[float, ...]
+    """Of the trials, in order."""
+    course: tuple[Course, ...]
+    fresh: float | None = None
+    """Reward on the validation images: of the allocation that is kept,"""
+    fresh_start: float | None = None
+    """and of the one that the search started from."""
+    seconds: float
+    judging: float
+    """Seconds of those that the trials took."""
+
+
 class Result(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
     model: str
@@ -87,6 +126,8 @@ class Result(Strict):
     search: Search | None = None
     spectrum: Spectrum | None = None
     """Where the recipe asked for it."""
+    allocations: tuple[Allocation, ...] = ()
+    """Of AMP-HASA, one for each cycle."""
     seconds: dict[str, float]
     notes: list[str]
     """What a reader must know beside the figures: what was measured where, what was not, and why."""

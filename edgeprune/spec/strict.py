@@ -58,9 +58,35 @@ def read_toml(kind: type[S], path: Path) -> S:
 def read_json(kind: type[S], path: Path) -> S:
     """Read a JSON file into `kind`; raises EdgepruneError in one line when it does not fit."""
     try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise EdgepruneError(f"{path}: not valid JSON ({error}).") from None
+        text = path.read_bytes()
     except OSError as error:
         raise EdgepruneError(f"{path}: cannot be read ({error.strerror}).") from None
-    return parse(kind, data, str(path))
+    return parse(kind, json_of(text, str(path)), str(path))
+
+
+def json_of(text: bytes, where: str) -> dict[str, Any]:
+    """Read a JSON object strictly: UTF-8, no NaN, and no key twice, which two readers could read differently.
+
+    Raises:
+        EdgepruneError: it is something else.
+    """
+    try:
+        data = json.loads(text.decode("utf-8"), object_pairs_hook=_once, parse_constant=_no_number)
+    except RecursionError:
+        raise EdgepruneError(f"{where}: not valid JSON (nested too deeply).") from None
+    except ValueError as error:
+        raise EdgepruneError(f"{where}: not valid JSON ({error}).") from None
+    if not isinstance(data, dict):
+        raise EdgepruneError(f"{where}: a JSON object is expected. Correct the file.")
+    return data
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    members = dict(pairs)
+    if len(members) != len(pairs):
+        raise ValueError("a key stands there twice")
+    return members
+
+
+def _no_number(word: str) -> Any:
+    raise ValueError(f"{word} is no JSON number")

@@ -90,10 +90,17 @@ def test_what_cannot_be_is_told_in_one_line(run: Run, tmp_path: Path, arguments:
     assert not (tmp_path / "profiles").exists()
 
 
-def test_a_meter_s_log_that_ends_early_still_gives_a_profile(run: Run, tmp_path: Path) -> None:
-    (tmp_path / "meter.csv").write_text("time,watts\n1700000000,5\n1700000001,5\n", encoding="utf-8")
+@pytest.mark.parametrize(
+    ("log", "told"),
+    [
+        ("time,watts\n1700000000,5\n1700000001,5\n", "has no readings up to the end"),
+        ("some,thing\nelse,entirely\n", "not a meter's log"),
+    ],
+)
+def test_a_meter_s_log_that_says_nothing_still_gives_a_profile(run: Run, tmp_path: Path, log: str, told: str) -> None:
+    (tmp_path / "meter.csv").write_text(log, encoding="utf-8")
     done = run("profile", "one", "--seconds", "0.2", "--meter", "meter.csv", "--json")
     assert done.returncode == 0, done.stderr
     power = json.loads(done.stdout)["power"]
     assert not power["measured"]
-    assert "has no readings up to the end" in power["reason"]
+    assert told in power["reason"]

@@ -1,0 +1,219 @@
+"""The C++ loader under AddressSanitizer and UndefinedBehaviorSanitizer, against the real ONNX Runtime."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edgeprune.engine.ort import open_model
+from edgeprune.measure.golden import load_golden
+from edgeprune.packaging.forms import TEMPLATES, Order, as_cpp, as_python
+from edgeprune.spec.bundle import Bundle, open_bundle
+from tests.packaging import conftest as shared
+from tests.tiny import Done
+
+PIL = pytest.importorskip("PIL.Image")
+
+
+def write_ppm(path: Path, image: np.ndarray) -> Path:
+    height, width, channels = image.shape
+    path.write_bytes(b"P%d\n%d %d\n255\n" % (6 if channels == 3 else 5, width, height) + image.tobytes())
+    return path
+
+
+def random_image(seed: int, height: int, width: int, channels: int) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return image if seed % 2 else np.where(image > 127, 255, 0).astype(np.uint8)  # hard edges show roundings
+
+
+def python_input(bundle: Bundle, image: np.ndarray) -> np.ndarray:
+    """The network's input as the images of the training were prepared."""
+    from edgeprune.model.batches import normalise
+    from edgeprune.model.images import Frame, pixels
+
+    wanted = bundle.manifest.preprocessing
+    picture = PIL.fromarray(image[..., 0] if image.shape[2] == 1 else image)
+    framed = pixels(picture, wanted.channels == "L", Frame(wanted.resize_shorter_to, wanted.crop))
+    return normalise(framed[None], wanted)[0].numpy()
+
+
+def golden_outputs(native: Path, bundle: Bundle) -> np.ndarray:
+    out = native / "outputs"
+    shared.succeed(native / "driver", "golden", bundle.path, out)
+    return np.fromfile(out, np.float32).reshape(load_golden(bundle).output.shape)
+
+
+def python_outputs(bundle: Bundle) -> np.ndarray:
+    runner = open_model(bundle.model, 1)
+    return np.concatenate([runner.run(item[None]) for item in load_golden(bundle).input])
+
+
+def test_golden_outputs_are_pythons_bit_for_bit(native: Path) -> None:
+    bundle = open_bundle(native / "bundle")
+    assert golden_outputs(native, bundle).tobytes() == python_outputs(bundle).tobytes()
+
+
+def test_those_of_a_compressed_int8_network_too(native: Path, compressed: tuple[Path, Done]) -> None:
+    bundle = open_bundle(compressed[0] / "bundle")
+    assert bundle.manifest.precision == "int8"
+    assert golden_outputs(native, bundle).tobytes() == python_outputs(bundle).tobytes()
+
+
+@pytest.mark.parametrize("channels", ["RGB", "L"])
+@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@given(seed=st.integers(0, 1000), height=st.integers(1, 90), width=st.integers(1, 90), planes=st.sampled_from([1, 3]))
+def test_preprocessing_is_pythons_and_trainings_bit_for_bit(
+    native: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+    channels: str,
+    seed: int,
+    height: int,
+    width: int,
+    planes: int,
+) -> None:
+    folder = native / f"bundle-{channels}"
+    if not folder.is_dir():
+        shared.write_bundle(folder, channels)
+    bundle = open_bundle(folder)
+    image = random_image(seed, height, width, planes)
+    out = tmp_path_factory.mktemp("pixels") / "input"
+    shared.succeed(native / "driver", "preprocess", folder, write_ppm(out.with_suffix(".ppm"), image), out)
+    found = np.fromfile(out, np.float32).reshape(bundle.manifest.input.shape)
+    assert found.tobytes() == python_input(bundle, image).tobytes()
+    assert found.tobytes() == runner_input(bundle, image).tobytes()
+
+
+def runner_input(bundle: Bundle, image: np.ndarray) -> np.ndarray:
+    """The network's input as the Python package prepares it."""
+    import importlib.util
+
+    spec = importlib.util.spec_from_file_location("edgeprune_images", TEMPLATES / "python" / "images.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.network_input(image, bundle.manifest.preprocessing.model_dump())
+
+
+def test_sums_of_every_length_are_hashlibs(native: Path, tmp_path: Path) -> None:
+    files = []
+    for size in (*range(0, 130), 1000, 65_537):
+        files.append(tmp_path / str(size))
+        files[-1].write_bytes(os.urandom(size))
+    found = shared.succeed(native / "driver", "sha256", *files).split()
+    assert found == [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
+def test_the_example_classifies_as_the_python_package_does(native: Path, tmp_path: Path) -> None:
+    image = write_ppm(tmp_path / "image.ppm", random_image(3, 40, 30, 3))
+    as_python(Order(open_bundle(native / "bundle"), 8), tmp_path / "python")
+    python = shared.succeed(shutil.which("python"), tmp_path / "python/model.py", image).splitlines()
+    cpp = shared.succeed(native / "classify", native / "bundle", image, "--check", "--seconds", "0.05").splitlines()
+    assert [line for line in cpp if "class" in line] == [line for line in python if "class" in line]
+    assert cpp[1].startswith("golden inputs: worst relative error")
+    assert cpp[-1].startswith("latency: p50 ")
+
+
+def test_the_example_reads_jpeg_as_pillow_does(native: Path, tmp_path: Path) -> None:
+    if "jpeg" not in shared.succeed("ldd", native / "classify"):
+        pytest.skip("libjpeg was not found when the example was built")
+    smooth = np.linspace(0, 255, 48 * 64 * 3).reshape(48, 64, 3).astype(np.uint8)
+    PIL.fromarray(smooth).save(tmp_path / "image.jpg")
+    decoded = write_ppm(tmp_path / "image.ppm", np.asarray(PIL.open(tmp_path / "image.jpg")))
+    answers = [
+        shared.succeed(native / "classify", native / "bundle", file, "--seconds", "0").splitlines()[1:]
+        for file in (tmp_path / "image.jpg", decoded)
+    ]
+    assert answers[0] == answers[1]
+    (tmp_path / "broken.jpg").write_bytes((tmp_path / "image.jpg").read_bytes()[:300])
+    done = shared.shell(native / "classify", native / "bundle", tmp_path / "broken.jpg")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+
+
+def test_the_c_interface_lets_nothing_through(native: Path) -> None:
+    assert shared.succeed(native / "abi", native / "bundle").strip() in {"cat", "dog", "owl"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "usage: classify"),
+        (("nowhere", "image.ppm"), "no bundle here"),
+        (("BUNDLE", "nowhere.ppm"), "cannot be read"),
+        (("BUNDLE", "BUNDLE/labels.txt"), "neither"),
+        (("BUNDLE", "IMAGE", "--manifest-sha256", "0" * 64), "not the bundle that this program was made for"),
+        (("BUNDLE", "IMAGE", "--threads", "many"), "no number"),
+        (("BUNDLE", "IMAGE", "--speed"), "unknown"),
+    ],
+)
+def test_bad_input_is_one_line(native: Path, tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    image = write_ppm(tmp_path / "image.ppm", random_image(1, 20, 20, 3))
+    words = [word.replace("BUNDLE", str(native / "bundle")).replace("IMAGE", str(image)) for word in arguments]
+    done = shared.shell(native / "classify", *words)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_tensorrt_bundle_needs_a_build_with_tensorrt(native: Path, make_bundle) -> None:
+    folder = make_bundle(runtime="tensorrt", target="jetson-orin-nano")
+    done = shared.shell(native / "classify", folder, "image.ppm")
+    assert "-DEDGEPRUNE_TENSORRT=ON" in done.stderr
+
+
+def test_an_onnx_file_that_the_runtime_refuses_is_one_line(native: Path, tmp_path: Path) -> None:
+    from edgeprune.spec.bundle import MODEL, Manifest, file_sum, write_manifest
+
+    folder = shutil.copytree(native / "bundle", tmp_path / "bundle")
+    (folder / MODEL).write_bytes(b"no onnx")
+    manifest = open_bundle(native / "bundle").manifest.model_dump(by_alias=True)
+    manifest["files"][MODEL] = file_sum(folder / MODEL).model_dump()
+    write_manifest(folder, Manifest.model_validate(manifest))
+    done = shared.shell(native / "classify", folder, "image.ppm")
+    assert done.returncode == 2
+    assert "does not take it" in done.stderr
+
+
+TENSORRT, CUDA = "EDGEPRUNE_TEST_TENSORRT_INCLUDE", "EDGEPRUNE_TEST_CUDA_INCLUDE"
+"""Folders of NvInfer.h, several with : between them, and the one of cuda_runtime_api.h."""
+
+
+def test_the_tensorrt_source_compiles_against_its_headers(tmp_path: Path) -> None:
+    shared.need("g++")
+    places = [place for place in os.environ.get(TENSORRT, "").split(os.pathsep) if place]
+    cuda = os.environ.get(CUDA, "/usr/local/cuda/include")
+    if not places or not (Path(cuda) / "cuda_runtime_api.h").is_file():
+        pytest.skip(f"no headers of TensorRT and CUDA: {TENSORRT} and {CUDA} may name their folders")
+    as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")
+    strict = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-fsyntax-only"]
+    for place in places:
+        include = ["-isystem", place, "-isystem", cuda, "-I", tmp_path / "cpp/include", "-I", tmp_path / "cpp/src"]
+        shared.succeed("g++", *strict, *include, tmp_path / "cpp/src/tensorrt.cpp")
+
+
+def test_cmake_says_what_it_does_not_find(tmp_path: Path) -> None:
+    shared.need("cmake", "g++")
+    as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")
+    missing = [
+        "-DEDGEPRUNE_ONNXRUNTIME=OFF",
+        "-DEDGEPRUNE_TENSORRT=ON",
+        "-DTENSORRT_INCLUDE_DIR=TENSORRT_INCLUDE_DIR-NOTFOUND",
+    ]
+    done = subprocess.run(
+        ["cmake", "-S", tmp_path / "cpp", "-B", tmp_path / "build", *missing],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode == 0:
+        pytest.skip("TensorRT is installed here")
+    assert "-DTENSORRT_ROOT=FOLDER" in " ".join(done.stderr.split())
