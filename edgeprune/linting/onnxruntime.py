@@ -82,6 +82,8 @@ def _output(wiring: Wiring, node: onnx.NodeProto) -> str:
 
 def _codes(wiring: Wiring, node: onnx.NodeProto, quantizer: onnx.NodeProto, folded: onnx.NodeProto | None) -> str:
     zero = zero_point_of(wiring, quantizer)
+    if zero is not None and zero.size != 1:
+        return "its output has a zero point per channel"
     if folded is not None:
         point, kind = (0, "uint8") if zero is None else (int(zero.item()), str(zero.dtype))
         if point != np.iinfo(kind).min:
