@@ -41,3 +41,11 @@ def moves(wiring: Wiring, node: onnx.NodeProto) -> bool:
         stored = wiring.constant(value) if value else None
         return not value or (stored is not None and not stored.any())
     return True
+
+
+def before_moves(wiring: Wiring, name: str) -> onnx.NodeProto | None:
+    """Who computes the values that a tensor holds; None for what is stored or comes from outside."""
+    node = wiring.writer.get(name)
+    while node is not None and moves(wiring, node):
+        node = wiring.writer.get(node.input[0])
+    return node

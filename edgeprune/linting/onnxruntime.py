@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from edgeprune.exporting.movers import before_moves
 from edgeprune.exporting.pairs import DQ, Q, zero_point_of
 from edgeprune.exporting.wiring import Array, Wiring, attribute
 
@@ -38,7 +39,7 @@ def _inputs(wiring: Wiring, node: onnx.NodeProto) -> str:
     stored = wiring.constant(_origin(wiring, node.input[1])) is not None
     words = ("its input", "its weight") if stored else ("its first factor", "its second factor")
     for name, word in zip(node.input[:2], words, strict=False):
-        writer = wiring.writer.get(name)
+        writer = before_moves(wiring, name)
         if writer is None or writer.op_type != DQ:
             between = "" if writer is None else f" ({writer.op_type} writes it)"
             return f"{word} is not quantized{between}"
@@ -82,6 +83,8 @@ def _output(wiring: Wiring, node: onnx.NodeProto) -> str:
 
 def _codes(wiring: Wiring, node: onnx.NodeProto, quantizer: onnx.NodeProto, folded: onnx.NodeProto | None) -> str:
     zero = zero_point_of(wiring, quantizer)
+    if zero is not None and zero.size != 1:
+        return "its output has a zero point per channel"
     if folded is not None:
         point, kind = (0, "uint8") if zero is None else (int(zero.item()), str(zero.dtype))
         if point != np.iinfo(kind).min:
@@ -89,7 +92,8 @@ def _codes(wiring: Wiring, node: onnx.NodeProto, quantizer: onnx.NodeProto, fold
                 f"{folded.op_type} does not fold into {kind} codes with zero point {point}: "
                 "its zero is not the smallest code"
             )
-    data = wiring.writer[node.input[0]]
+    data = before_moves(wiring, node.input[0])
+    assert data is not None
     before = zero_point_of(wiring, data)
     kinds = [np.dtype(np.uint8) if one is None else one.dtype for one in (before, zero)]
     if kinds[0] != kinds[1]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import onnx
 
+from edgeprune.exporting.movers import before_moves
 from edgeprune.exporting.pairs import DQ, Q, zero_point_of
 from edgeprune.exporting.wiring import Wiring
 
@@ -16,7 +17,7 @@ def why_float(wiring: Wiring, node: onnx.NodeProto) -> str:
     stored = any(_is_stored(wiring, name) for name in node.input[1:2])
     words = ("its input", "its weight") if stored else ("its first factor", "its second factor")
     for name, word in zip(node.input[:2], words, strict=False):
-        writer = wiring.writer.get(name)
+        writer = before_moves(wiring, name)
         if writer is None or writer.op_type != DQ:
             between = "" if writer is None else f" ({writer.op_type} writes it)"
             return f"{word} is not quantized{between}"

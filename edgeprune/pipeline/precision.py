@@ -16,7 +16,8 @@ from edgeprune.model.batches import sample
 from edgeprune.model.evaluate import accuracy
 from edgeprune.model.traced import Traced, save
 from edgeprune.pipeline.folder import Stage
-from edgeprune.pipeline.steps import NETWORK, TRAINED, Work, scheme_of, write_history
+from edgeprune.pipeline.mixed import rounding_costs, within_budget
+from edgeprune.pipeline.steps import NETWORK, TRAINED, Work, fit_rounding, scheme_of, write_history
 from edgeprune.quantization.diagnose import diagnose
 from edgeprune.quantization.fake import Quantizer, enable
 from edgeprune.quantization.freeze import freeze
@@ -51,7 +52,7 @@ def diagnosis(work: Work, tuned: Stage, quantized: Stage) -> Stage:
         x, _ = sample(work.data.train, work.data.preprocessing, IMAGES, work.recipe.seed)
         runtime = work.target.runtime
         culprits = diagnose(network, x.split(8), runtime, work.tick)
-        in_int8 = _accuracy(work, network)
+        in_int8 = _left(work, network, [])
         enable(network.module, False)
         in_float = _accuracy(work, network)
         enable(network.module, True)
@@ -59,7 +60,7 @@ def diagnosis(work: Work, tuned: Stage, quantized: Stage) -> Stage:
         for rank, culprit in enumerate(culprits):
             gained = None
             if rank < WORST:
-                gained = _accuracy(work, leave(network, [culprit.unit], runtime)[0]) - in_int8
+                gained = _left(work, network, [culprit.unit]) - in_int8
             rows.append({**asdict(culprit), "gained": gained})
         found = {"int8": in_int8, "float": in_float, "count": len(work.data.val), "layers": rows}
         (folder / DIAGNOSIS).write_text(json.dumps(found, indent=2), encoding="utf-8")
@@ -70,15 +71,21 @@ def diagnosis(work: Work, tuned: Stage, quantized: Stage) -> Stage:
 def settle(work: Work, tuned: Stage, quantized: Stage) -> tuple[Stage, ...]:
     """The stages that leave layers in higher precision, the last one with the network; none where no one asks."""
     asked = work.recipe.int8
-    if work.recipe.precision == "fp32" or (asked.max_drop is None and not asked.keep):
+    if work.recipe.precision == "fp32" or not asked.settles:
         return ()
     diagnosed = diagnosis(work, tuned, quantized)
 
     def make(folder: Path) -> None:
         network = reopen(work, tuned, quantized)
         runtime = work.target.runtime
+        every = units(network.module, runtime)
         ranked = [row["unit"] for row in read_diagnosis(diagnosed)["layers"]]
-        kept = _named(asked.keep, [*units(network.module, runtime)])
+        costs: dict[str, float] = {}
+        if asked.budgeted or asked.rank == "hessian":
+            costs = rounding_costs(work, work.load(tuned), network, every)
+        if asked.rank == "hessian":
+            ranked.sort(key=lambda name: -costs.get(name, 0.0))  # what has no weights follows in its own order
+        kept = _named(asked.keep, [*every])
         reference = _accuracy(work, work.load(tuned)) if asked.max_drop is not None else None
         order = [*kept, *(name for name in ranked if name not in kept)]
         chosen, reached = kept, None
@@ -91,13 +98,23 @@ def settle(work: Work, tuned: Stage, quantized: Stage) -> tuple[Stage, ...]:
                     f"{reference - reached:.4f} below the pruned network's. Train longer with --qat-epochs, or allow "
                     "more."
                 )
-        lifted, parted = leave(network, chosen, runtime)
-        found = {"left": chosen, "parted": [*parted], "reference": reference, "reached": reached}
+        if asked.budgeted:
+            fitting = within_budget(work, work.load(tuned), network, every, costs)
+            chosen = [*kept, *(name for name in fitting if name not in kept)]
+        lifted, parted = _lifted(work, network, chosen)
+        found = {
+            "left": chosen,
+            "rounding_costs": costs,
+            "parted": [*parted],
+            "reference": reference,
+            "reached": reached,
+        }
         (folder / PRECISION).write_text(json.dumps(found, indent=2), encoding="utf-8")
         save(freeze(lifted), folder / NETWORK)
         write_history(folder, reached if reached is not None else _accuracy(work, lifted))
 
-    settings = [asked.max_drop, list(asked.keep)]
+    named = {"max_drop", "keep", "rank", "size_mb", "latency_ms"}
+    settings = [asked.model_dump(mode="json", include=named), work.recipe.curvature.model_dump(mode="json")]
     return diagnosed, work.run.stage("precision", settings, [tuned, quantized, diagnosed], make, work.data.fingerprint)
 
 
@@ -135,7 +152,15 @@ def _named(patterns: Sequence[str], names: Sequence[str]) -> list[str]:
 
 
 def _left(work: Work, network: Traced, names: list[str]) -> float:
-    return _accuracy(work, leave(network, names, work.target.runtime)[0])
+    return _accuracy(work, _lifted(work, network, names)[0])
+
+
+def _lifted(work: Work, network: Traced, names: list[str]) -> tuple[Traced, tuple[str, ...]]:
+    """The network with these units in higher precision, and what runs in float for it; untrained, fitted anew."""
+    lifted, parted = leave(network, names, work.target.runtime)
+    if not work.recipe.training.qat_epochs:
+        fit_rounding(work, lifted)
+    return lifted, parted
 
 
 def _accuracy(work: Work, network: Traced) -> float:

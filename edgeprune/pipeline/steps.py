@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import math
@@ -34,6 +35,8 @@ from edgeprune.train.fit import Plan, fit
 
 NETWORK, HISTORY = "network.pt2", "history.json"
 TRACES, EIGENPAIRS = "curvature.safetensors", "eigenpairs.safetensors"
+CHOOSING = ("max_drop", "keep", "rank", "size_mb", "latency_ms", "anyway")
+"""Settings of INT8 that say what becomes of the quantized network, not how it comes about."""
 TRAINED = "trained.pt"
 """What a network with quantizers holds, before they are frozen."""
 CPU = torch.device("cpu")
@@ -147,7 +150,8 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
     def make(folder: Path) -> None:
         scheme = scheme_of(recipe, target)
         ready = prepare(work.load(tuned), scheme, images(work, recipe.calibration_images))
-        _refine(work, ready, scheme)
+        untrained = None if training.qat_epochs else copy.deepcopy(ready.module.state_dict())
+        fit_rounding(work, ready)
         # BatchNorm is folded: relative to the weights, the layers' gradients now differ a hundredfold.
         plan = replace(
             _plan(work, "quantization-aware training", training.qat_epochs, training.qat_learning_rate),
@@ -157,7 +161,8 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
         hold = after_step(pruned)
         fitted = fit(ready, work.data, plan, teacher, work.tick, folder / "state.pt", observe, hold)
         move(fitted.traced, CPU)
-        write_whole(fitted.traced.module.state_dict(), folder / TRAINED)
+        # A layer that is left in float later must not have been fitted to roundings: that is done anew then.
+        write_whole(untrained or fitted.traced.module.state_dict(), folder / TRAINED)
         save(freeze(fitted.traced), folder / NETWORK)
         _write(folder / HISTORY, fitted.history)
 
@@ -166,7 +171,7 @@ def quantize(work: Work, before: Stage, pruned: Stage, tuned: Stage) -> Stage:
         _dump(target),
         recipe.calibration_images,
         recipe.seed,
-        recipe.int8.model_dump(mode="json", exclude={"max_drop", "keep", "anyway"}),
+        recipe.int8.model_dump(mode="json", exclude={*CHOOSING}),
     ]
     return work.run.stage("quantize", settings, [before, tuned], make)
 
@@ -185,15 +190,15 @@ def scheme_of(recipe: Recipe, target: Target) -> Scheme:
     )
 
 
-def _refine(work: Work, ready: Traced, scheme: Scheme) -> None:
-    """Fit rounding and biases to the calibration images, where the recipe asks for it."""
+def fit_rounding(work: Work, ready: Traced) -> None:
+    """Fit rounding and biases to the calibration images in place, where the recipe asks for it."""
     recipe, asked = work.recipe, work.recipe.int8
     untrained = recipe.training.qat_epochs == 0
     biases = untrained if asked.correct_biases is None else asked.correct_biases
     steps = asked.rounding_steps if untrained else 0
     if steps or biases:
         x, _ = sample(work.data.train, work.data.preprocessing, asked.fitting_images, recipe.seed)
-        refine(ready, x, scheme.runtime, steps, biases, work.tick)
+        refine(ready, x, work.target.runtime, steps, biases, work.tick)
 
 
 def _plan(work: Work, name: str, epochs: float, learning_rate: float) -> Plan:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.spec.strict import Strict
 
 RangeName = Literal["ema", "minmax", "percentile", "mse", "entropy"]
@@ -33,7 +34,34 @@ class Int8(Strict):
     max_drop: float | None = Field(default=None, ge=0, lt=1)
     """Largest loss of validation accuracy against the pruned float network; the fewest layers that this takes stay in
     higher precision."""
+    rank: Literal["noise", "hessian"] = "noise"
+    """Which layers stay so first: those whose INT8 alone makes most noise at the outputs, or whose rounded weights the
+    loss's curvature says cost most (HAWQ)."""
+    size_mb: float | None = Field(default=None, gt=0)
+    """Megabytes (1e6 bytes) of weights: as many layers stay in higher precision as fit, those first whose rounding
+    costs the loss most for what they take."""
+    latency_ms: float | None = Field(default=None, gt=0)
+    """The same by milliseconds of the layers, measured or by the target's peaks."""
     keep: tuple[str, ...] = ()
     """Patterns (`head*`) of names of layers that stay in higher precision."""
     anyway: bool = False
     """Ship INT8 also where it was measured to be no faster than float here."""
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Int8:
+        if self.max_drop is not None and self.budgeted:
+            raise EdgepruneError(
+                "[int8] max_drop keeps as few layers in higher precision as it can, size_mb and latency_ms as many. "
+                "Give one kind."
+            )
+        return self
+
+    @property
+    def budgeted(self) -> bool:
+        """Whether the layers in higher precision are chosen under a budget."""
+        return self.size_mb is not None or self.latency_ms is not None
+
+    @property
+    def settles(self) -> bool:
+        """Whether any layer may stay in higher precision."""
+        return self.max_drop is not None or self.budgeted or bool(self.keep)
