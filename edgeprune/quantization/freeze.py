@@ -41,7 +41,7 @@ def freeze(traced: Traced) -> Traced:
 
 
 def _freeze_activation(module: fx.GraphModule, node: fx.Node, quantizer: ActivationQuantizer) -> None:
-    scale, zero = float(quantizer.scale()), quantizer.zero_point()
+    scale, zero = float(quantizer.scale().detach()), quantizer.zero_point()
     args = (node.args[0], scale, zero, quantizer.low, quantizer.high)
     _replace(module, node, ATEN.fake_quantize_per_tensor_affine.default, args)
 
