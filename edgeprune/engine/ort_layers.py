@@ -13,10 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeprune.spec.profile import BETWEEN
+
 APPENDED = re.compile(r"^fused |(_token_\d+|_nchwc|_nhwc|_quant)+$")
 """What ONNX Runtime puts before and behind the name of a node that it made of others."""
 US_PER_MS = 1000.0
-BETWEEN = "between nodes"
 BYTES = ("uint8", "int8")
 
 

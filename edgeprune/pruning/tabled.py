@@ -14,13 +14,11 @@ from edgeprune.pruning.layer_table import Surface, Tabled, surface
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.quantity import Affine, Floats
 from edgeprune.spec.layer_costs import Family, LayerCosts
-from edgeprune.spec.profile import LayerTime, Profile
+from edgeprune.spec.profile import BETWEEN, LayerTime, Profile
 from edgeprune.spec.speeds import Measured
 
 LEAST_COVERED = 0.9
 """Share of the multiply-adds whose layers a table must have."""
-BETWEEN = "between nodes"
-"""The row of a profile that no cut makes shorter."""
 
 Named = list[tuple[str, Family | None, Widths]]
 

@@ -11,6 +11,9 @@ from edgeprune.spec.machine import Machine
 from edgeprune.spec.power import Interval, Power
 from edgeprune.spec.strict import Strict
 
+BETWEEN = "between nodes"
+"""The row of layer times that is no node's."""
+
 
 class Latency(Strict):
     """Milliseconds per call at the given batch size; `*_ci` are 95 % bootstrap intervals."""
