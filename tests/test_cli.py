@@ -30,7 +30,8 @@ FIGURES = {"accuracy", "accuracy_se", "macs", "params", "onnx_bytes", "latency_m
 QUICK = ("--method", "magnitude", "--epochs", "1")
 BUNDLE = ("golden.npz", "labels.txt", "manifest.json", "manifest.sha256", "model.onnx")
 COMMANDS = (
-    "compress", "prune", "quantize", "export", "curvature", "inspect", "profile", "deploy", "report", "targets", "doctor"
+    "compress", "prune", "quantize", "export", "curvature", "inspect", "profile", "deploy", "report", "targets",
+    "doctor",
 )  # fmt: skip
 
 
