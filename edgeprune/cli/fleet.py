@@ -46,7 +46,7 @@ def live(hosts: Sequence[str]) -> Iterator[ShowHost]:
     def show(host: str, state: State) -> None:
         if state.step != states[host].step:
             since[host] = time.monotonic()
-            if not console.is_terminal:
+            if not console.is_terminal and not state.ended:
                 typer.echo(f"{host}: {state.step}", err=True)
         states[host] = state
 
@@ -71,7 +71,7 @@ def _progress(states: dict[str, State], since: dict[str, float]) -> Table:
             bar = ProgressBar(total=state.total, completed=state.done, width=20)
             table.add_row(host, state.step, bar, f"{sized(state.done)} of {sized(state.total)}", left)
         else:
-            table.add_row(host, state.step, "", f"{seconds:.0f} s", "")
+            table.add_row(host, state.step, "", "" if state.ended else f"{seconds:.0f} s", "")
     return table
 
 
@@ -139,12 +139,12 @@ def _table(done: Sequence[Delivery]) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column("", overflow="fold")
     table.add_column("device", overflow="fold")
-    for heading in ("Python", "answers", "p50 ms", "p90 ms"):
+    for heading in ("Python", "error (allowed)", "p50 ms", "p90 ms"):
         table.add_column(heading, justify="right", no_wrap=True)
     for item in done:
         latency = None if item.profile is None else item.profile.latency_ms
         figures = ("-", "-") if latency is None else (f"{latency.p50:.3f}", f"{latency.p90:.3f}")
-        answers = f"{item.answers.worst:.2g} of {item.answers.tolerance:.2g}"
+        answers = f"{item.answers.worst:.2g} ({item.answers.tolerance:.2g})"
         table.add_row(*map(Text, (item.host, item.device.board, item.device.python, answers, *figures)))
     return table
 

@@ -23,7 +23,7 @@ from edgeprune.errors import EdgepruneError
 
 MODULES = ("wire", "lock", "inbox", "environments", "jobs", "serve")
 """The device's end, each module after those that it imports."""
-START = (
+LOADER = (
     "import json, sys, types\n"
     "for name, text in json.loads(sys.stdin.buffer.readline()):\n"
     "    module = sys.modules[name] = types.ModuleType(name)\n"
@@ -31,6 +31,7 @@ START = (
     "module.serve()"
 )
 """What the device's Python is started with; the modules come over the connection, so no argument grows long."""
+START = f"exec({LOADER!r})"  # on one line, since some login shells take no other
 PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10")
 OPTIONS = {
     "BatchMode": "yes",

@@ -88,11 +88,11 @@ def _each(hosts: Sequence[str], reach: Reach, work: Callable[[str, Connection], 
     def run(host: str) -> None:
         try:
             found[host] = visit(host, reach, partial(work, host), lambda step: show(host, State(step)))
-            show(host, State("done"))
+            show(host, State("done", ended=True))
         except EdgepruneError as error:
             text = str(error)
             found[host] = Fault(host, text if text.startswith(host) else f"{host}: {text}")
-            show(host, State("failed"))
+            show(host, State("failed", ended=True))
         except BaseException as error:  # ours: raised where the user sees its traceback
             ended.put(error)
             return

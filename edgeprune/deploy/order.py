@@ -24,11 +24,12 @@ DECODER = "pillow>=10"
 
 @dataclass(frozen=True)
 class State:
-    """How far a device is: `done` of `total` bytes, or seconds where there is no total."""
+    """How far a device is: at a step, of which `done` of `total` bytes are behind it where it counts bytes."""
 
     step: str
     done: int = 0
     total: int = 0
+    ended: bool = False
 
 
 Show = Callable[[State], None]

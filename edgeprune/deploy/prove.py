@@ -90,9 +90,11 @@ class Site:
         self.show(State(step))
         command = [self.python, "-m", *arguments]
         name = f"{arguments[0]}-{hashlib.sha256(json.dumps(command).encode()).hexdigest()[:16]}"
-        left = self._wait(step, name, command)
-        if left["before"] and left["code"] != 0:  # it failed for a command that was interrupted
-            left = self._wait(step, name, command)
+        left = self.connection.ask("job", name=name, command=command)
+        if left["code"] != 0:
+            self.connection.ask("forget", name=name)
+            if left["before"]:  # for a command that was interrupted: it may have been mended since
+                left = self.connection.ask("job", name=name, command=command)
         if left["code"] != 0:
             self.connection.ask("forget", name=name)
             raise EdgepruneError(f"{self.connection.host}: {_failure(step, left['code'], left['err'])}")
@@ -111,13 +113,6 @@ class Site:
             first = left.out.strip().splitlines()[:1] or ["nothing"]
             raise EdgepruneError(f"{self.connection.host}: {what} printed {first[0]!r} instead of JSON.") from None
         return found
-
-    def _wait(self, step: str, name: str, command: Sequence[str]) -> dict[str, Any]:
-        def tell(message: dict[str, Any]) -> None:
-            self.show(State(step, message.get("seconds", 0)))
-
-        left: dict[str, Any] = self.connection.ask("job", tell, name=name, command=command)
-        return left
 
 
 def _failure(step: str, code: int | None, err: str) -> str:

@@ -87,10 +87,11 @@ def _refuse_no_room(connection: Connection, device: Device, pieces: Sequence[Pie
 
 
 def _send(connection: Connection, pieces: Sequence[Piece], show: Show) -> None:
+    def tell(message: dict[str, int]) -> None:
+        show(State("sending", message.get("received", 0), message.get("of", 0)))
+
     for _ in range(TRIES):
-        damaged = set(
-            connection.send(pieces, lambda message: show(State("sending", message.get("received", 0), message["of"])))
-        )
+        damaged = set(connection.send(pieces, tell))
         pieces = [piece for piece in pieces if piece.sha256 in damaged]
         if not pieces:
             return
