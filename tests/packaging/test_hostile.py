@@ -1,0 +1,253 @@
+"""Mutated bundles and archives: refused with one line, no crash, nothing written outside, in Python and in C++."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import random
+import shutil
+import subprocess
+import tarfile
+import warnings
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from edgeprune.errors import EdgepruneError
+from edgeprune.measure.golden import load_golden
+from edgeprune.packaging.archive import unpack
+from edgeprune.packaging.forms import Order
+from edgeprune.packaging.write import package_bundle
+from edgeprune.spec.bundle import GOLDEN, Bundle, open_bundle
+from tests.packaging import conftest as shared
+from tests.packaging import mutations
+from tests.tiny import snapshot
+
+FEW, MANY = 300, 5000
+"""Of bundles and of archives, each."""
+
+
+def _open(path: Path) -> Bundle:
+    bundle = open_bundle(path)
+    _ = bundle.labels
+    load_golden(bundle)
+    return bundle
+
+
+def _same(a: Bundle, b: Bundle) -> bool:
+    """Whether two bundles mean the same: a change of white space, of a comment or of a zip's unused fields is none."""
+    x, y = load_golden(a), load_golden(b)
+    files = (a.model, b.model), (a.path / "labels.txt", b.path / "labels.txt")
+    return (
+        a.manifest.model_copy(update={"files": {}}) == b.manifest.model_copy(update={"files": {}})
+        and all(one.read_bytes() == other.read_bytes() for one, other in files)
+        and np.array_equal(x.input, y.input)
+        and np.array_equal(x.output, y.output)
+    )
+
+
+def _try_bundles(sound: Path, work: Path, count: int, seed: int) -> tuple[int, list[Bundle]]:
+    """How many of `count` mutated bundles were refused, and the others."""
+    refused, taken, lines = 0, [], set()
+    for number in range(count):
+        folder = work / str(number)
+        mutations.mutate_bundle(random.Random(seed + number), sound, folder)
+        try:
+            taken.append(_open(folder))
+        except EdgepruneError as error:
+            lines.add(str(error).count("\n"))
+            refused += 1
+            shutil.rmtree(folder)
+    assert lines == {0}
+    return refused, taken
+
+
+# Who forges a manifest and its sum can say anything that a manifest may say, which is why bundles are signed.
+MAY_BE_FORGED = {
+    "name", "created", "edgeprune_version", "target", "runtime", "precision", "lowering", "weight_bits", "macs",
+    "params", "int8_macs_share", "int8_macs_measured_with", "accuracy", "accuracy_se", "pattern", "dense_layers",
+    "recipe", "golden", "preprocessing", "input", "output", "files",
+}  # fmt: skip
+
+
+def _bundles(make_bundle, tmp_path: Path, count: int) -> None:
+    sound = make_bundle("sound")
+    original = _open(sound)
+    before = snapshot(sound)
+    (tmp_path / "work").mkdir()
+    refused, taken = _try_bundles(sound, tmp_path / "work", count, 0)
+    for bundle in taken:
+        # What was let through says other words or values, and its files are the sound ones.
+        said = bundle.manifest.model_dump(), original.manifest.model_dump()
+        assert {key for key in said[0] if said[0][key] != said[1][key]} <= MAY_BE_FORGED
+        assert bundle.model.read_bytes() == original.model.read_bytes()
+        assert bundle.digest != original.digest or _same(bundle, original)
+    assert refused > 0.7 * count
+    assert snapshot(sound) == before
+
+
+def test_mutated_bundles(make_bundle, tmp_path: Path) -> None:
+    _bundles(make_bundle, tmp_path, FEW)
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_bundles(make_bundle, tmp_path: Path) -> None:
+    _bundles(make_bundle, tmp_path, MANY)
+
+
+def _archives(make_bundle, tmp_path: Path, count: int) -> None:
+    sound = package_bundle(Order(open_bundle(make_bundle("sound")), 8), "bundle", tmp_path / "sound.tar.gz")
+    unpack(sound, tmp_path / "original")
+    original = _open(tmp_path / "original")
+    box = tmp_path / "box"
+    box.mkdir()
+    before = snapshot(tmp_path)
+    lines, left = set(), []
+    for number in range(count):
+        changed = tmp_path / "changed.tar.gz"
+        mutations.mutate_archive(random.Random(number), sound, changed)
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("error")
+                contents, _ = unpack(changed, box / "out")
+        except EdgepruneError as error:
+            lines.add(str(error).count("\n"))
+            left += list(box.iterdir())
+        else:
+            # Only words were changed, or what the formats do not use: no byte of a file.
+            assert set(contents.files) == {path.name for path in (tmp_path / "original").iterdir()} - {"package.json"}
+            assert _same(_open(box / "out"), original), number
+            shutil.rmtree(box / "out")
+        changed.unlink()
+        assert not (tmp_path / "evil").exists()
+        assert not Path("/tmp/evil").exists()
+    assert snapshot(tmp_path) == before
+    assert lines == {0}
+    assert left == []
+
+
+def test_mutated_archives(make_bundle, tmp_path: Path) -> None:
+    _archives(make_bundle, tmp_path, FEW)
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_archives(make_bundle, tmp_path: Path) -> None:
+    _archives(make_bundle, tmp_path, MANY)
+
+
+@pytest.fixture
+def archive(make_bundle, tmp_path: Path) -> Path:
+    return package_bundle(Order(open_bundle(make_bundle("sound")), 8), "bundle", tmp_path / "sound.tar.gz")
+
+
+@pytest.mark.parametrize("change", mutations.CHANGES, ids=lambda change: change.__name__)
+def test_every_change_of_members_is_refused(archive: Path, tmp_path: Path, change) -> None:
+    refused = 0
+    for seed in range(20):
+        members = mutations.members_of(archive)
+        change(random.Random(seed), members)
+        mutations.write_archive(tmp_path / "changed.tar.gz", members)
+        try:
+            unpack(tmp_path / "changed.tar.gz", tmp_path / "out")
+            shutil.rmtree(tmp_path / "out")
+        except EdgepruneError:
+            refused += 1
+        assert not (tmp_path / "evil").exists()
+    # A forged list may say another name or version: words that only a signature protects.
+    assert refused == 20 or (change.__name__ == "_forge_list" and refused > 12)
+
+
+def test_a_bomb_is_stopped_at_the_first_byte_too_many(archive: Path, tmp_path: Path, monkeypatch) -> None:
+    members = mutations.members_of(archive)
+    raw = io.BytesIO()
+    with tarfile.open(fileobj=raw, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for info, content in members:
+            tar.addfile(info, io.BytesIO(content))
+    bomb = tmp_path / "bomb.tar.gz"
+    with gzip.open(bomb, "wb", 1) as stream:
+        stream.write(raw.getvalue()[:-1024].rstrip(b"\0") + bytes(512))
+        for _ in range(200):
+            stream.write(bytes(1 << 20))
+    read = 0
+    whole = gzip.GzipFile.read
+
+    def counted(self: gzip.GzipFile, size: int | None = -1) -> bytes:
+        nonlocal read
+        data = whole(self, size)
+        read += len(data)
+        return data
+
+    monkeypatch.setattr(gzip.GzipFile, "read", counted)
+    with pytest.raises(EdgepruneError):
+        unpack(bomb, tmp_path / "out")
+    assert read < 1 << 20
+
+
+def test_a_pax_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+    header = tarfile.TarInfo("x")
+    header.type, header.size = tarfile.XHDTYPE, 4 << 30
+    with gzip.open(tmp_path / "bomb.tar.gz", "wb", 1) as stream:
+        stream.write(header.tobuf(tarfile.USTAR_FORMAT))
+        for _ in range(64):
+            stream.write(bytes(1 << 20))
+    with pytest.raises(EdgepruneError, match="not an archive of edgeprune"):
+        unpack(tmp_path / "bomb.tar.gz", tmp_path / "out")
+
+
+def test_an_array_that_promises_terabytes_takes_no_room(make_bundle) -> None:
+    folder = make_bundle()
+    bundle = open_bundle(folder)
+    with zipfile.ZipFile(folder / GOLDEN, "w") as zipped:
+        for name in ("input.npy", "output.npy"):
+            header = io.BytesIO()
+            np.lib.format.write_array_header_1_0(
+                header, {"descr": "<f4", "fortran_order": False, "shape": (1 << 40, 3, 12, 12)}
+            )
+            zipped.writestr(name, header.getvalue())
+    with pytest.raises(EdgepruneError, match="the manifest says"):
+        load_golden(bundle)
+    with zipfile.ZipFile(folder / GOLDEN, "w", zipfile.ZIP_DEFLATED) as zipped:
+        zipped.writestr("input.npy", bytes(1 << 20))
+        zipped.writestr("output.npy", bytes(1 << 20))
+    with pytest.raises(EdgepruneError, match="compressed"):
+        load_golden(bundle)
+
+
+def test_nothing_that_is_there_is_unpacked_over(archive: Path, tmp_path: Path) -> None:
+    (tmp_path / "out").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(EdgepruneError, match="is there already"):
+        unpack(archive, tmp_path / "out")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+def test_the_cpp_loader_refuses_what_python_refuses(native: Path, make_bundle, tmp_path: Path) -> None:
+    sound = make_bundle("sound")
+    folders, python = [], []
+    for number in range(FEW):
+        folder = tmp_path / "work" / str(number)
+        mutations.mutate_bundle(random.Random(77_000 + number), sound, folder)
+        folders.append(folder)
+        try:
+            _open(folder)
+            python.append(True)
+        except EdgepruneError:
+            python.append(False)
+    done = subprocess.run(
+        [native / "driver", "load"],
+        input="".join(f"{folder}\n" for folder in folders),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    answers = done.stdout.splitlines()
+    assert len(answers) == len(folders)
+    # C++ reads less of a manifest than Python does, so it may take what Python refuses; with files as they are summed.
+    taken_by_python_only = [n for n, fine in enumerate(python) if fine and answers[n] != "sound"]
+    raise SystemError([answers[n] for n in taken_by_python_only])
+    assert all("out of range" in answers[n] or "does not know it" in answers[n] for n in taken_by_python_only)
+    assert answers.count("sound") < 0.5 * FEW
+    assert "sound" in answers
+    assert shared.include_folder()
