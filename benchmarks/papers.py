@@ -1,6 +1,7 @@
 """The papers' tables, at their settings on a GPU, or a short version that a CPU runs in an hour.
 
 python benchmarks/papers.py hap --data CIFAR_FOLDER --resnet32 FILE --resnet56 FILE [--quick] [--json FILE]
+python benchmarks/papers.py amp-hasa --data CIFAR_FOLDER --resnet20 FILE [--resnet56 FILE] [...]
 python benchmarks/papers.py snows --data CIFAR_FOLDER --resnet20 FILE [--resnet32 FILE] [--resnet56 FILE] [...]
 python benchmarks/papers.py camp-hive --data CIFAR_FOLDER --resnet20 FILE [--quick] [--json FILE]
 """
@@ -9,12 +10,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import papers_amp
 import papers_camp
 import papers_hap
 import papers_snows
 from record import arguments, finish
 
-PAPERS = {"camp-hive": papers_camp.rows, "hap": papers_hap.rows, "snows": papers_snows.rows}
+PAPERS = {
+    "amp-hasa": papers_amp.rows,
+    "camp-hive": papers_camp.rows,
+    "hap": papers_hap.rows,
+    "snows": papers_snows.rows,
+}
 
 
 def main() -> None:
@@ -23,6 +30,8 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="CIFAR-10 as class folders")
     for network in ("resnet20", "resnet32", "resnet56"):
         parser.add_argument(f"--{network}", type=Path, help="trained weights")
+    parser.add_argument("--threads", type=int, default=1, help="amp-hasa: of torch")
+    parser.add_argument("--epochs", type=int, default=2, help="amp-hasa: of the rows with fine-tuning")
     asked = parser.parse_args()
     rows, shows = PAPERS[asked.paper](asked)
     finish(f"papers: {asked.paper}", rows, shows, asked.json)

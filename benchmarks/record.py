@@ -20,7 +20,9 @@ from rich.table import Table
 WIDTH = 180
 """Of a table that goes into a file."""
 PACKAGES = ("edgeprune", "torch", "onnx", "onnxruntime", "numpy")
-PEERS = ("timm", "torchvision", "transformers", "torch-pruning", "pyhessian")
+PEERS = (
+    "timm", "torchvision", "transformers", "torch-pruning", "pyhessian", "stable-baselines3", "gymnasium", "ray",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,7 @@ def choose_strength(
     for strength in STRENGTHS:
         lot, kept = cut(strength)
         rewards[strength] = plain_reward(Bench(traced, lot, *pictures.fresh)([kept])[0], 0.0)
-    return Strength(max(rewards, key=lambda strength: rewards[strength]), rewards)
+    return Strength(max(rewards, key=lambda strength: (rewards[strength], -abs(strength - 1))), rewards)
 
 
 def allocate(

@@ -27,7 +27,7 @@ from edgeprune.pruning.quantity import Affine, Floats
 from edgeprune.quantization.fake import WeightQuantizer
 from edgeprune.quantization.graph import modules_by_node, unrounded
 from edgeprune.quantization.units import Unit
-from edgeprune.spec.speeds import layer_times, peaks
+from edgeprune.spec.speeds import measured, peaks
 
 HIGH_BITS = {"onnxruntime": 32, "tensorrt": 16}
 INT8_BITS = 8
@@ -94,11 +94,11 @@ def within_budget(
 
 def _ms_per_bit(work: Work, tuned: Traced, names: list[str]) -> Floats:
     """Milliseconds of each layer over its bits: measured in INT8 where a profile is there, else the target's peak."""
-    found = layer_times(work.target, "int8", work.recipe.latency_profile)
+    found = measured(work.target, "int8", work.recipe.latency_profile).profiles
     if found and found[0].layers is not None:
-        measured = {row.name: row.ms for row in found[0].layers}
-        if all(name in measured for name in names):
-            return np.array([measured[name] for name in names]) / INT8_BITS
+        times = {row.name: row.ms for row in found[0].layers}
+        if all(name in times for name in names):
+            return np.array([times[name] for name in names]) / INT8_BITS
     peak = peaks(work.target, "int8")
     if peak is None:
         raise EdgepruneError(

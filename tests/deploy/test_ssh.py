@@ -109,7 +109,9 @@ def test_a_connection_that_stays_away_is_told_and_the_same_command_goes_on(
     proxy.cut_after, proxy.refusing_from = LARGE // 2, 1
     done = here(*command)
     assert done.code == 2
-    assert re.search(r"^edgeprune: jetson: the connection broke \(.*\)\. Run the same command again: .*\n\Z", done.err, re.M)
+    assert re.search(
+        r"^edgeprune: jetson: the connection broke \(.*\)\. Run the same command again: .*\n\Z", done.err, re.M
+    )
     proxy.refusing_from = None
     _hosts(here(*command))
     assert LARGE < proxy.sent < 1.2 * LARGE
@@ -209,7 +211,9 @@ def test_two_devices_at_once_each_with_wheels_for_its_python(
     assert not desktop.folder.exists()
 
 
-def test_one_device_that_fails_does_not_stop_the_other(jetson: Device, bundle: Path, tmp_path: Path, here: Here) -> None:
+def test_one_device_that_fails_does_not_stop_the_other(
+    jetson: Device, bundle: Path, tmp_path: Path, here: Here
+) -> None:
     with start(tmp_path / "old", "old", "/bin/true") as old:
         both = tmp_path / "both"
         both.write_text(jetson.config.read_text() + old.config.read_text())
