@@ -82,7 +82,7 @@ def test_compress_gives_one_document_with_the_schema_of_a_result(compressed: tup
     assert result == json.loads((run / "result.json").read_text(encoding="utf-8"))
     assert set(result) == {
         "schema", "model", "target", "method", "seed", "precision", "dense", "pruned", "final", "budget", "search",
-        "seconds", "notes", "pattern", "dense_layers", "spectrum",
+        "seconds", "notes", "pattern", "dense_layers", "spectrum", "allocations",
     }  # fmt: skip
     assert (result["schema"], result["method"], result["seed"]) == (1, "hap", 0)
     for network in ("dense", "pruned", "final"):

@@ -79,7 +79,7 @@ def bundle(make_bundle: Callable[..., Path]) -> Path:
 
 
 @pytest.fixture
-def large_bundle(make_bundle: Callable[..., Path], tmp_path: Path) -> Path:
+def large_bundle(make_bundle: Callable[..., Path]) -> Path:
     """A bundle that takes a while to send: 16 MB of labels that no other bundle has."""
     from edgeprune.spec.bundle import LABELS, file_sum, open_bundle, write_manifest
 
