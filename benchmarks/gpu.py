@@ -3,11 +3,12 @@
     python benchmarks/gpu.py curvature [--quick] [--json FILE]
     python benchmarks/gpu.py snows [--quick] [--json FILE]
     python benchmarks/gpu.py methods --data CIFAR_FOLDER --weights FILE [--model resnet20] [--quick] [--json FILE]
-    python benchmarks/gpu.py trt-export --bundles FOLDER [--quick]
-    python benchmarks/gpu.py trt --bundles FOLDER [--quick] [--json FILE]
+    python benchmarks/gpu.py trt-export --bundles FOLDER [--networks resnet50,vit_tiny] [--quick]
+    python benchmarks/gpu.py trt --bundles FOLDER [--minutes 9] [--quick] [--json FILE]
 
 The first three run on the CPU too, where --quick takes small batches and few probes. trt-export makes the bundles on
-any machine with the compressing half; trt needs TensorRT, pycuda or cuda-bindings, and the device half only.
+any machine with the compressing half; trt needs TensorRT, pycuda or cuda-bindings, and the device half only. It begins
+no engine after --minutes, writes the record after each, and goes on from the record and the engines that are there.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ def main() -> None:
     parser.add_argument("--weights", type=Path)
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--bundles", type=Path, help="where trt-export writes and trt reads")
+    parser.add_argument("--networks", default="", help="of trt-export, joined by commas; all by default")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="trt begins no engine after that")
     asked = parser.parse_args()
     if asked.part == "methods" and not (asked.data and asked.weights):
         parser.error("methods needs --data and --weights")
@@ -35,11 +38,11 @@ def main() -> None:
     if asked.part == "trt":
         import gpu_trt  # without torch: a device has none
 
-        rows, shows = gpu_trt.engines(asked.bundles, asked.quick)
+        rows, shows = gpu_trt.engines(asked)
     elif asked.part == "trt-export":
         import gpu_trt_export
 
-        rows = gpu_trt_export.write(asked.bundles, asked.quick)
+        rows = gpu_trt_export.write(asked.bundles, asked.networks, asked.quick)
     else:
         import gpu_host
 

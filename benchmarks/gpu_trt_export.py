@@ -27,12 +27,13 @@ VIT_TINY = partial(VisionTransformer, 16, 12, 192, 3)
 """DeiT's smallest (Touvron et al., 2021)."""
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLASSES, IMAGES = 10, 8
+ALL = ["resnet50", "resnet18", "mobilenet_v2", "vit_tiny"]
 
 
-def write(folder: Path, quick: bool) -> list[dict[str, Any]]:
-    """Write every bundle that is not there yet."""
+def write(folder: Path, networks: str, quick: bool) -> list[dict[str, Any]]:
+    """Write every bundle that is not there yet; `networks`: some of them, joined by commas."""
     side = 64 if quick else 224
-    names = ("resnet18",) if quick else ("resnet18", "resnet50", "mobilenet_v2", "vit_tiny")
+    names = networks.split(",") if networks else ["resnet18"] if quick else ALL
     rows = []
     for name in names:
         for variant in ("float", "int8", "int8-2to4", "pruned-int8"):

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.engine.trt.conftest import HERE, Fake
+from tests.engine.trt.conftest import HERE, ROOT, Fake
 from tests.engine.trt.network import half_limit
 
 OPEN = """
@@ -160,3 +161,21 @@ def test_releases_that_the_gate_refuses(fake: Fake, bundle: Path) -> None:
     assert not (bundle / "engines").exists()
     builds = fake("8.5.3.1", "pycuda", *BUILD, "--any-device")
     assert builds.code == 0, builds.err
+
+
+@pytest.mark.slow
+def test_the_benchmark_for_a_lent_gpu_ends_whatever_happens(fake: Fake, made_bundle: Path, tmp_path: Path) -> None:
+    """Three of five bundles are not there; the record has a row for each, and what can be compared is."""
+    for name in ("resnet50-float", "resnet50-pruned-int8"):
+        shutil.copytree(made_bundle, tmp_path / name)
+    script = (str(ROOT / "benchmarks" / "gpu.py"), "trt", "--bundles", ".", "--quick", "--json", "record.json")
+    done = fake("8.5.3.1", "bindings", *script)
+    assert done.code in (0, 1), done.err  # 1: the times of the fake prove nothing
+    record = json.loads((tmp_path / "record.json").read_text(encoding="utf-8"))
+    rows = {row["variant"]: row for row in record["rows"]}
+    assert [*rows] == ["FP16", "pruned INT8", "INT8", "INT8 2:4", "FP32"]
+    assert {name for name, row in rows.items() if "failed" in row} == {"INT8", "INT8 2:4"}
+    assert rows["pruned INT8"]["/ FP16"] > 0
+    assert {show["topic"] for show in record["shows"]} >= {"golden outputs, worst of what is allowed"}
+    over = fake("8.5.3.1", "bindings", *script[:-1], "late.json", "--minutes", "0")
+    assert "the time is over before resnet50, batch 1, FP16" in over.err
