@@ -111,8 +111,9 @@ def _cannot(manifest: Manifest, target: Target, device: Device, settings: BuildS
 
 def _has_11(device: Device) -> bool:
     release = (device.release.major, device.release.minor, device.release.patch)
-    new = device.jetpack is not None and device.jetpack >= JETPACK_WITH_11 and release >= ELEVEN_ON_JETPACK
-    return new and any(board in device.host.device.lower() for board in BOARDS_WITH_11)
+    old = device.jetpack is not None and device.jetpack < JETPACK_WITH_11  # a container may not tell it
+    board = any(name in device.host.device.lower() for name in BOARDS_WITH_11)
+    return release >= ELEVEN_ON_JETPACK and board and not old
 
 
 def _listed(target: Target) -> list[tuple[int, int]]:

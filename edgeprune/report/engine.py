@@ -81,8 +81,9 @@ def _lines(report: EngineReport) -> list[str]:
     if report.streams_throughput_per_s is not None:
         lines.append(f"{report.streams_throughput_per_s:.1f} images per second on {report.streams} streams.")
     if report.times.enqueue_bound:
-        lines.append("The GPU waits for the CPU: compute times say more than latencies, and a CUDA graph or a larger "
-                     "batch gains more than a smaller network.")  # fmt: skip
+        graph = "" if report.times.cuda_graph else "a CUDA graph or "
+        lines.append(f"The GPU waits for the CPU: compute times say more than latencies, and {graph}a larger batch "
+                     "gains more than a smaller network.")  # fmt: skip
     if report.times.unstable:
         lines.append("Compute times vary by more than 2.5 %: lock the clocks, and end what else runs.")
     if any(layer.eligible for layer in report.layers) and not any(layer.sparse for layer in report.layers):

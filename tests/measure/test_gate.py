@@ -61,6 +61,8 @@ def test_tensorrt_11_on_jetpack_is_refused_with_the_reason() -> None:
         _manifest(), load_target("jetson-agx-orin"), _device(AGX, "11.4.1", (7, 2, 2)), BuildSettings()
     )  # fmt: skip
     assert notes == ["TensorRT 11.4.1 is none of those that the target lists (10.3, 10.16)"]
+    container = _device(AGX, "11.4.1.1", None)
+    assert len(gate(_manifest(), load_target("jetson-agx-orin"), container, BuildSettings())) == 1
 
 
 def test_a_board_that_does_not_call_itself_a_jetson_is_one() -> None:

@@ -24,6 +24,8 @@ from edgeprune.progress import Tick, silent
 
 NO_DEVICE = "factory function returned nullptr"
 """What the bindings say where the library found no CUDA device."""
+IR_OF_8 = 8
+"""Of the onnx that TensorRT 8's parser was built with; later formats add types, and none of them is used here."""
 OUTSIDE = ("CUBLAS", "CUBLAS_LT", "CUDNN")
 """Members of `TacticSource` that are libraries of their own; 11 uses none."""
 SINCE = {"VERSION_COMPATIBLE": "8.6", "STRIP_PLAN": "10.0"}
@@ -56,6 +58,7 @@ def prepare_onnx(path: Path, release: Release, settings: BuildSettings) -> bytes
     if opset_of(model) > release.newest_opset:
         to_opset(model, release.newest_opset)
     if release.major < 10:
+        model.ir_version = min(model.ir_version, IR_OF_8)
         store_floats(model)
     if settings.fp16 and release.strongly_typed:
         in_half(model)
@@ -80,7 +83,7 @@ def network_flags(trt: Any, release: Release) -> int:
     flags, value = trt.NetworkDefinitionCreationFlag, 0
     wanted = (["EXPLICIT_BATCH"] if release.major < 10 else []) + (["STRONGLY_TYPED"] if release.strongly_typed else [])
     for name in wanted:
-        if hasattr(flags, name):  # 11 has neither: both are how it works
+        if hasattr(flags, name):  # both are how 11 works; it has the name of the second still
             value |= 1 << int(getattr(flags, name))
     return value
 

@@ -31,7 +31,9 @@ def load_engine(trt: Any, logger: Any, log: BuildLog, plan: Plan, model: Path, r
     engine = runtime.deserialize_cuda_engine(content)
     if engine is None:
         why = log.fault or "its log tells no reason"
-        raise EdgepruneError(f"{plan.path}: TensorRT {release} does not take it ({why}). Run edgeprune build again.")
+        raise EdgepruneError(
+            f"{plan.path}: TensorRT {release} does not take it ({why}). Run edgeprune build --rebuild."
+        )
     if record.settings.strip_weights:
         _refit(trt, logger, engine, prepare_onnx(model, release, record.settings), plan.path)
     return engine
@@ -42,9 +44,13 @@ def _refit(trt: Any, logger: Any, engine: Any, model: bytes, path: Path) -> None
     parser = trt.OnnxParserRefitter(refitter, logger)
     if not parser.refit_from_bytes(model):
         said = "; ".join(str(parser.get_error(index).desc()) for index in range(parser.num_errors))
-        raise EdgepruneError(f"{path}: its weights cannot be put in ({said or 'no reason is given'}). Build it again.")
+        raise EdgepruneError(
+            f"{path}: its weights cannot be put in ({said or 'no reason is given'}). Run edgeprune build --rebuild."
+        )
     missing = refitter.get_missing_weights()
     if missing:
-        raise EdgepruneError(f"{path}: the ONNX file lacks weights, {missing[0]} for one. Build it again.")
+        raise EdgepruneError(
+            f"{path}: the ONNX file lacks weights, {missing[0]} for one. Run edgeprune build --rebuild."
+        )
     if not refitter.refit_cuda_engine():
-        raise EdgepruneError(f"{path}: TensorRT refuses the weights of the ONNX file. Build it again.")
+        raise EdgepruneError(f"{path}: TensorRT refuses the weights of the ONNX file. Run edgeprune build --rebuild.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TextIO
@@ -19,7 +20,13 @@ class BuildLog:
 
     def take(self, severity: str, text: str) -> None:
         if self.stream is not None:
-            self.stream.write(f"[{severity}] {text}\n")
+            try:
+                self.stream.write(f"[{severity}] {text}\n")
+            except OSError as error:  # a full disk; TensorRT ends the process where its logger raises
+                with contextlib.suppress(OSError):
+                    self.stream.close()
+                self.stream = None
+                self.lines.append(("WARNING", f"the log's file ends here ({error.strerror})"))
         if severity in KEPT:
             self.lines.append((severity, text))
 

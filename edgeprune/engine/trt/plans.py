@@ -56,7 +56,7 @@ class Plan:
             EdgepruneError: it is not the file that was built.
         """
         if not self.path.is_file() or file_sum(self.path) != self.record.plan:
-            raise EdgepruneError(f"{self.path}: does not match its sha256. Run edgeprune build again.")
+            raise EdgepruneError(f"{self.path}: does not match its sha256. Run edgeprune build --rebuild.")
         return self.path.read_bytes()
 
     def remove(self) -> None:

@@ -165,7 +165,7 @@ def test_releases_that_the_gate_refuses(fake: Fake, bundle: Path) -> None:
 
 @pytest.mark.slow
 def test_the_benchmark_for_a_lent_gpu_ends_whatever_happens(fake: Fake, made_bundle: Path, tmp_path: Path) -> None:
-    """Three of five bundles are not there; the record has a row for each, and what can be compared is."""
+    """Two of four bundles are not there; the record has a row for each, and what can be compared is."""
     for name in ("resnet50-float", "resnet50-pruned-int8"):
         shutil.copytree(made_bundle, tmp_path / name)
     script = (str(ROOT / "benchmarks" / "gpu.py"), "trt", "--bundles", ".", "--quick", "--json", "record.json")

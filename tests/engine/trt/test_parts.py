@@ -11,6 +11,7 @@ import pytest
 from edgeprune.engine.trt.dla import dla_plan
 from edgeprune.engine.trt.driver import Gpu, first_gpu
 from edgeprune.engine.trt.lane import Ends
+from edgeprune.engine.trt.log import open_log
 from edgeprune.engine.trt.memory import check_memory
 from edgeprune.engine.trt.plans import PlanRecord, find_plan, plan_path, write_plan
 from edgeprune.engine.trt.release import Release, parse_release
@@ -131,6 +132,16 @@ def test_memory_that_a_build_does_not_have(tmp_path: Path) -> None:
         check_memory(model, 9000, GPU, meminfo)
     with pytest.raises(EdgepruneError, match="takes about"):
         check_memory(model, 4000, GPU, meminfo)  # an integrated GPU takes it from the same memory
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs Linux's /dev/full")
+def test_a_full_disk_does_not_end_a_build() -> None:
+    log = open_log(Path("/dev/full"))
+    log.take("ERROR", "first")
+    log.take("ERROR", "last")
+    assert log.fault == "first"
+    assert log.last_fault == "last"
+    assert ("WARNING", "the log's file ends here (No space left on device)") in log.lines
 
 
 def test_percentiles_are_values_that_occurred() -> None:

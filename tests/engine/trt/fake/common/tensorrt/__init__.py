@@ -160,6 +160,7 @@ class OnnxParser(_Real):
         assert isinstance(model, bytes)
         read = onnx.load_from_string(model)
         opset = next(entry.version for entry in read.opset_import if not entry.domain)
+        assert MAJOR >= 10 or read.ir_version <= 8, "a newer format than TensorRT 8 knows"
         if opset > NEWEST_OPSET:
             self._errors.append(f"opset {opset} is not supported")
             return False
