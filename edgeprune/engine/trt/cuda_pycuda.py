@@ -15,6 +15,9 @@ from numpy.typing import NDArray
 from edgeprune.engine.trt.cuda import Launch, Stream
 from edgeprune.engine.trt.driver import capture
 
+NON_BLOCKING = 1
+"""CUstream_flags, cuda.h: what TensorRT puts into the default stream neither waits for it nor spoils its recording."""
+
 
 @dataclass
 class PyCuda:
@@ -25,9 +28,12 @@ class PyCuda:
 
     def __post_init__(self) -> None:
         self.thread = threading.get_ident()
-        driver.init()
-        self.context = driver.Device(0).retain_primary_context()
-        self.context.push()
+        try:
+            driver.init()
+            self.context = driver.Device(0).retain_primary_context()
+            self.context.push()
+        except driver.Error as error:  # pycuda's own, of no class of Python's
+            raise RuntimeError(str(error)) from error
 
     def allocate(self, count: int) -> int:
         self.allocations.append(driver.mem_alloc(count))
@@ -43,7 +49,7 @@ class PyCuda:
         driver.memcpy_dtoh_async(array, address, stream.own)
 
     def stream(self) -> Stream:
-        own = driver.Stream()
+        own = driver.Stream(NON_BLOCKING)
         return Stream(int(own.handle), own)
 
     def wait(self, stream: Stream) -> None:

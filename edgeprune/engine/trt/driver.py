@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 LIBRARY = "libcuda.so.1"
-CAPABILITY_MAJOR, CAPABILITY_MINOR, INTEGRATED = 75, 76, 18
+CAPABILITY_MAJOR, CAPABILITY_MINOR, INTEGRATED, MULTIPROCESSORS = 75, 76, 18, 16
 """CUdevice_attribute, cuda.h."""
 THREAD_LOCAL = 1
 """CUstreamCaptureMode: other threads' calls do not disturb the capture."""
@@ -29,6 +29,8 @@ class Gpu:
     """It shares the CPU's memory, as on a Jetson."""
     driver: str
     """The newest CUDA that the driver speaks, as `12.6`."""
+    multiprocessors: int = 0
+    """Those at work: every Orin is called Orin, and a power mode of a Jetson may switch some off."""
 
     @property
     def sm(self) -> int:
@@ -68,6 +70,7 @@ def first_gpu() -> Gpu | str:
         memory_bytes=memory.value,
         integrated=bool(attribute(INTEGRATED)),
         driver=f"{version.value // 1000}.{version.value % 1000 // 10}",
+        multiprocessors=attribute(MULTIPROCESSORS),
     )
 
 

@@ -59,6 +59,7 @@ def make_plan(making: Making, tick: Tick = silent, tell: Tell = untold) -> Plan:
         model_sha256=file_sum(making.model).sha256,
         device=gpu.name,
         capability=gpu.capability,
+        multiprocessors=gpu.multiprocessors,
         tensorrt=str(release),
         settings=settings,
         plan=FileSum(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),

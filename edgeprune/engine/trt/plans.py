@@ -35,6 +35,7 @@ class PlanRecord(Strict):
     model_sha256: str
     device: str
     capability: str
+    multiprocessors: int
     tensorrt: str
     settings: BuildSettings
     plan: FileSum
@@ -70,7 +71,7 @@ def plan_path(model: Path, gpu: Gpu, release: Release, settings: BuildSettings) 
     from edgeprune.spec.recipe import digest
 
     device = re.sub(r"[^a-z0-9]+", "-", gpu.name.lower()).strip("-")
-    kind = digest([file_sum(model).sha256, settings.content()])[:12]
+    kind = digest([file_sum(model).sha256, settings.content(), gpu.multiprocessors])[:12]
     return model.parent / FOLDER / f"{device}-sm{gpu.sm}-trt{release}-{kind}.plan"
 
 
@@ -114,15 +115,23 @@ def find_plan(model: Path, gpu: Gpu, release: Release, settings: BuildSettings |
     plans, sha = plans_of(model), file_sum(model).sha256
     for plan in plans:
         record = plan.record
-        same = (record.device, record.capability) == (gpu.name, gpu.capability) and record.model_sha256 == sha
-        if same and _runs_on(record, release) and settings in (None, record.settings):
+        built_for = (record.device, record.capability, record.multiprocessors, record.model_sha256)
+        if (
+            built_for == (gpu.name, gpu.capability, gpu.multiprocessors, sha)
+            and _runs_on(record, release)
+            and settings in (None, record.settings)
+        ):
             return plan
-    others = {f"{plan.record.device} with TensorRT {plan.record.tensorrt}" for plan in plans}
+    others = {_words(plan.record.device, plan.record.multiprocessors, plan.record.tensorrt) for plan in plans}
     had = f" Those that are there are for {', '.join(sorted(others))}." if others else ""
     raise EdgepruneError(
-        f"{model.parent}: no engine for {gpu.name} with TensorRT {release}.{had} "
+        f"{model.parent}: no engine for {_words(gpu.name, gpu.multiprocessors, str(release))}.{had} "
         f"Run edgeprune build {model.parent} first."
     )
+
+
+def _words(device: str, multiprocessors: int, release: str) -> str:
+    return f"{device} ({multiprocessors} multiprocessors) with TensorRT {release}"
 
 
 def _runs_on(record: PlanRecord, release: Release) -> bool:

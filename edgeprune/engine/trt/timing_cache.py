@@ -27,7 +27,10 @@ def cache_key(release: Release, gpu: Gpu, power_mode: Path = POWER_MODE) -> dict
         mode = power_mode.read_text(encoding="utf-8").strip().removeprefix("pmode:")
     except (OSError, UnicodeDecodeError):
         mode = "none"
-    return {"tensorrt": str(release), "device": gpu.name, "capability": gpu.capability, "power_mode": mode}
+    return {
+        "tensorrt": str(release), "device": gpu.name, "capability": gpu.capability,
+        "multiprocessors": str(gpu.multiprocessors), "power_mode": mode,
+    }  # fmt: skip
 
 
 def load_cache(path: Path | None, key: dict[str, str], tell: Tell) -> bytes:

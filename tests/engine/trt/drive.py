@@ -62,6 +62,7 @@ def drive(model: Path, folder: Path) -> None:
             model_sha256="",
             device=gpu.name,
             capability=gpu.capability,
+            multiprocessors=gpu.multiprocessors,
             tensorrt=str(release),
             settings=settings,
             plan=FileSum(sha256=hashlib.sha256(content).hexdigest(), bytes=len(content)),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from edgeprune.errors import EdgepruneError
 from edgeprune.spec.bundle import FileSum, file_sum
 from edgeprune.spec.target import load_target
 
-GPU = Gpu("Orin", "8.7", 8 << 30, True, "12.6")
+GPU = Gpu("Orin", "8.7", 8 << 30, True, "12.6", 8)
 
 
 def test_a_cpu_machine_says_why_there_is_no_gpu() -> None:
@@ -80,6 +81,7 @@ def _record(model: Path, **more: object) -> PlanRecord:
         "model_sha256": file_sum(model).sha256,
         "device": GPU.name,
         "capability": GPU.capability,
+        "multiprocessors": GPU.multiprocessors,
         "tensorrt": "10.3.0",
         "settings": BuildSettings(),
         "plan": FileSum(sha256="0" * 64, bytes=4),
@@ -98,10 +100,12 @@ def test_a_plan_is_found_for_its_model_device_and_release_only(tmp_path: Path) -
     write_plan(path, b"plan", _record(model))
     assert find_plan(model, GPU, release).path == path
     assert find_plan(model, GPU, release, BuildSettings()).path == path
-    with pytest.raises(EdgepruneError, match=r"for Orin with TensorRT 10\.3\.0"):
+    with pytest.raises(EdgepruneError, match=r"for Orin \(8 multiprocessors\) with TensorRT 10\.3\.0"):
         find_plan(model, GPU, Release(10, 16))
     with pytest.raises(EdgepruneError):
         find_plan(model, GPU, release, BuildSettings(sparse=True))
+    with pytest.raises(EdgepruneError, match=r"no engine for Orin \(16 multiprocessors\)"):
+        find_plan(model, replace(GPU, multiprocessors=16), release)  # an AGX Orin calls itself Orin too
     with pytest.raises(EdgepruneError, match="does not match its sha256"):
         find_plan(model, GPU, release).read()
     model.write_bytes(b"other")

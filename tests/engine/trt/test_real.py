@@ -3,7 +3,8 @@
 And (c) real TensorRT 8.5.3.1 without a GPU. Both need files that are not in the repository, and are marked `trt`:
 
 - EDGEPRUNE_TRT_WHEELS: a folder with wheels of tensorrt-cu12-bindings or tensorrt-cu13-bindings for this Python
-  (pip download --no-deps), of cuda-bindings 12 and 13, and of cuda-pathfinder;
+  (pip download --no-deps), of cuda-bindings 12 and 13, and of cuda-pathfinder; and
+  of pycuda with what it needs, where it is to be checked too: that wheel must be built;
 - EDGEPRUNE_TRT85: a folder with `site/tensorrt` of the wheel tensorrt 8.5.3.1, stubs of cuBLAS 11, cuBLASLt 11 and
   cuDNN 8 in `stubs/`, and a Python 3.10 with edgeprune's base requirements and protobuf as `python/bin/python3.10`.
 """
@@ -101,21 +102,38 @@ def test_real_bindings_have_the_names_and_take_our_subclasses(wheel: Path, tmp_p
     assert flags == (1 << strong if typed and strong is not None else 0)
 
 
-@pytest.mark.parametrize("wheel", _wheels("cuda_bindings"), ids=lambda path: path.name.split("-")[1])
-def test_real_cuda_bindings_take_and_answer_what_is_written(wheel: Path, tmp_path: Path) -> None:
-    """On a driver of host memory that is written in C; what has no 13 in its name meets the driver of JetPack 6."""
-    for path in (wheel, *WHEELS.glob("cuda_pathfinder-*.whl")):  # bindings from 13.1 on, and 12.9.5, need the second
+CUDA = [*_wheels("cuda_bindings"), *_wheels("pycuda")]
+
+
+@pytest.mark.parametrize("wheel", CUDA, ids=lambda path: "-".join(path.name.split("-")[:2]))
+def test_real_cuda_packages_take_and_answer_what_is_written(wheel: Path, tmp_path: Path) -> None:
+    """On a driver of host memory that is written in C: bindings of 13 get one that speaks 13, others JetPack 6's."""
+    for path in (wheel, *WHEELS.glob("*-py3-none-any.whl")):
         with zipfile.ZipFile(path) as archive:
             archive.extractall(tmp_path)
-    driver = 13000 if "-13" in wheel.name else 12060
-    call = ["cc", "-shared", "-fPIC", f"-DVERSION={driver}", "-Wl,-soname,libcuda.so.1"]
-    source = str(HERE / "fake" / "libcuda.c")
-    subprocess.run([*call, "-o", str(tmp_path / "libcuda.so.1"), source, "-ldl"], check=True)
+    driver = 13000 if "cuda_bindings-13" in wheel.name else 12060
+    library, unused = tmp_path / "libcuda.so.1", tmp_path / "unused.so"
+    call = ["cc", "-shared", "-fPIC", f"-DVERSION={driver}", "-Wl,-soname,libcuda.so.1", "-o", str(library)]
+    subprocess.run([*call, str(HERE / "fake" / "libcuda.c"), "-ldl"], check=True)
+    calls = {name for path in tmp_path.glob("pycuda/_driver*.so") for name in _symbols(path, "--undefined-only")}
+    missing = sorted(calls - _symbols(library, "--defined-only"))  # pycuda is linked against the whole driver
+    (tmp_path / "unused.c").write_text("\n".join(NULL.format(name=name) for name in missing), encoding="utf-8")
+    subprocess.run(["cc", "-shared", "-fPIC", "-o", str(unused), str(tmp_path / "unused.c")], check=True)
     environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    environment |= {"LD_PRELOAD": f"{library} {unused}"} if missing else {}
     script = [sys.executable, str(HERE / "cuda_calls.py")]
     done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == f"cuda-bindings {driver // 1000}.{driver % 1000 // 10}\n"
+    assert done.stdout.split() == [
+        wheel.name.split("-")[0].replace("_", "-"),
+        f"{driver // 1000}.{driver % 1000 // 10}",
+    ]
+
+
+def _symbols(library: Path, kind: str) -> set[str]:
+    """The functions of CUDA's driver that a library needs or has."""
+    done = subprocess.run(["nm", "-D", kind, str(library)], capture_output=True, text=True, check=True)
+    return {line.split()[-1] for line in done.stdout.splitlines() if line.split()[-1].startswith("cu")}
 
 
 def _on_85(*arguments: str) -> subprocess.CompletedProcess[str]:

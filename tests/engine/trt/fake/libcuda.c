@@ -13,6 +13,8 @@ typedef struct { void *to; const void *from; size_t count; } Copy;
 typedef struct { int capturing, copies; Copy copy[MOST]; } Stream;
 typedef struct { double ms; } Event;
 typedef uint64_t Address;
+static void *stack[MOST];
+static int depth;
 
 int cuInit(unsigned flags) { return flags ? INVALID : OK; }
 int cuDriverGetVersion(int *version) { *version = VERSION; return OK; }
@@ -21,12 +23,17 @@ int cuDeviceGet(int *device, int ordinal) { *device = ordinal; return ordinal ? 
 int cuDeviceGetName(char *name, int length, int device) { snprintf(name, length, "Orin"); return device; }
 int cuDeviceTotalMem_v2(size_t *bytes, int device) { *bytes = (size_t)8 << 30; return device; }
 int cuDeviceGetAttribute(int *value, int attribute, int device) {
-  *value = attribute == 75 ? 8 : attribute == 76 ? 7 : attribute == 18;
+  *value = attribute == 75 || attribute == 16 ? 8 : attribute == 76 ? 7 : attribute == 18;
   return device;
 }
-int cuGetErrorString(int code, const char **text) { *text = code == INVALID ? "invalid argument" : "unknown"; return OK; }
+int cuGetErrorString(int code, const char **text) {
+  *text = code == INVALID ? "invalid argument" : code == NOT_PERMITTED ? "operation not permitted" : "unknown";
+  return OK;
+}
 int cuDevicePrimaryCtxRetain(void **context, int device) { *context = (void *)0x77; return device; }
 int cuCtxSetCurrent(void *context) { return context == (void *)0x77 ? OK : INVALID; }
+int cuCtxPushCurrent_v2(void *context) { return depth < MOST ? (stack[depth++] = context, OK) : INVALID; }
+int cuCtxPopCurrent_v2(void **context) { return depth ? (*context = stack[--depth], OK) : INVALID; }
 int cuMemAlloc_v2(Address *address, size_t count) { *address = (Address)(uintptr_t)malloc(count); return OK; }
 int cuMemFree_v2(Address address) { free((void *)(uintptr_t)address); return OK; }
 int cuMemHostAlloc(void **page, size_t count, unsigned flags) { *page = malloc(count); return flags ? INVALID : OK; }

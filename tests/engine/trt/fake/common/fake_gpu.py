@@ -116,7 +116,7 @@ class Driver:
         return 0
 
     def cuDeviceGetAttribute(self, value: Any, number: int, device: Any) -> int:
-        value._obj.value = {75: CAPABILITY[0], 76: CAPABILITY[1], 18: INTEGRATED}[number]
+        value._obj.value = {75: CAPABILITY[0], 76: CAPABILITY[1], 18: INTEGRATED, 16: 8}[number]
         return 0
 
     def cuStreamBeginCapture_v2(self, stream: Any, mode: int) -> int:

@@ -13,6 +13,10 @@ def init():
     pass
 
 
+class Error(Exception):
+    pass
+
+
 class Context:
     def push(self):
         stack.append(self)
@@ -56,7 +60,8 @@ def pagelocked_empty(shape, dtype):
 
 
 class Stream:
-    def __init__(self):
+    def __init__(self, flags):
+        assert flags == 1, "a stream that the default stream does not wait for"
         _needs_context()
         self.handle = fake_gpu.new_stream()
 
