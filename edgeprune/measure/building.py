@@ -107,9 +107,11 @@ def tensorrt_version() -> Release:
     Raises:
         EdgepruneError: it cannot be imported, or is not a supported release.
     """
-    done = subprocess.run(
-        [sys.executable, "-c", VERSION], capture_output=True, text=True, timeout=VERSION_LIMIT_S, check=False
-    )
+    call = [sys.executable, "-c", VERSION]
+    try:
+        done = subprocess.run(call, capture_output=True, text=True, timeout=VERSION_LIMIT_S, check=False)
+    except subprocess.TimeoutExpired:
+        raise EdgepruneError(f"tensorrt takes longer than {VERSION_LIMIT_S} s to load. End other programs.") from None
     words = done.stdout.split()
     if done.returncode or words[:1] != ["TensorRT"]:
         said = done.stderr.strip().splitlines()

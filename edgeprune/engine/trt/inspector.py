@@ -19,7 +19,7 @@ from edgeprune.spec.engine import Precision
 
 ONNX_LAYER = re.compile(r"\[ONNX Layer: ([^\]]*)\]")
 TYPES: tuple[tuple[str, Precision], ...] = (
-    (r"int8", "int8"),
+    (r"(?<!u)int8", "int8"),
     (r"bf16|bfloat16", "bf16"),
     (r"fp8|e4m3|e5m2", "fp8"),
     (r"fp16|half|float16", "fp16"),
