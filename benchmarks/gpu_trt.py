@@ -51,7 +51,7 @@ def engines(folder: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]
             for label, variant, fp16, sparse in VARIANTS:
                 shape = ShapeRange(least=batch, best=batch, most=batch)
                 # cuBLAS and cuDNN are not packed with TensorRT 8.5; later releases do not need them.
-                settings = BuildSettings(batch=shape, fp16=fp16, sparse=sparse, tactic_sources=False)
+                settings = BuildSettings(batch=shape, fp16=fp16, sparse=sparse, outside_kernels=False)
                 path = folder / f"{name}-{variant}"
                 try:
                     report = build_engine(path, settings, Asked(seconds, any_device=True))

@@ -15,10 +15,10 @@ from edgeprune.measure.probe import Host
 from edgeprune.spec.bundle import Manifest
 from edgeprune.spec.target import Target
 
-JETPACK_WITH_11 = (7, 2, 2)
-"""NVIDIA, TensorRT 11.4.1 documentation: the first JetPack on which TensorRT 11 is supported, ..."""
+JETPACK_WITH_11, ELEVEN_ON_JETPACK = (7, 2, 2), (11, 4, 1)
+"""NVIDIA, TensorRT 11.4.1 documentation: the first JetPack that takes a TensorRT 11, which one that is, ..."""
 BOARDS_WITH_11 = ("agx orin", "thor")
-"""... and the boards."""
+"""... and on which boards."""
 STRIP_SINCE, COMPATIBLE_SINCE = (10, 0), (8, 6)
 
 
@@ -33,7 +33,8 @@ class Device:
 
     @property
     def jetson(self) -> bool:
-        return self.jetpack is not None or "jetson" in self.host.device.lower()
+        named = "jetson" in self.host.device.lower()  # some boards only call themselves NVIDIA Orin NX
+        return self.jetpack is not None or self.host.board is not None or named
 
     @property
     def software(self) -> str:
@@ -91,7 +92,8 @@ def _cannot(manifest: Manifest, target: Target, device: Device, settings: BuildS
         reasons.append("it speaks ONNX Runtime's dialect, which edgeprune profile runs")
     if device.jetson and device.release.major >= 11 and not _has_11(device):
         reasons.append(
-            f"{device.software} is not supported by NVIDIA; TensorRT 11 needs JetPack 7.2.2 on AGX Orin or Thor"
+            f"{device.software} is not supported by NVIDIA; from 11.4.1 on TensorRT 11 runs on JetPack 7.2.2 and "
+            "later, on AGX Orin and Thor"
         )
     precisions = target.precisions.value
     if manifest.precision == "int8" and "int8" not in precisions:
@@ -108,7 +110,8 @@ def _cannot(manifest: Manifest, target: Target, device: Device, settings: BuildS
 
 
 def _has_11(device: Device) -> bool:
-    new = device.jetpack is not None and device.jetpack >= JETPACK_WITH_11
+    release = (device.release.major, device.release.minor, device.release.patch)
+    new = device.jetpack is not None and device.jetpack >= JETPACK_WITH_11 and release >= ELEVEN_ON_JETPACK
     return new and any(board in device.host.device.lower() for board in BOARDS_WITH_11)
 
 

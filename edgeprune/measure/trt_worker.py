@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,10 @@ def main() -> None:
         answer_line(work(read_json(BuildRequest, Path(sys.argv[1]))).model_dump(mode="json"))
     except EdgepruneError as error:
         fault_line(str(error))
+    except Exception:  # it ends as a crash does, but with its own words
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     sys.stderr.flush()
     os._exit(0)
 

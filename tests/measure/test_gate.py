@@ -12,6 +12,7 @@ from edgeprune.engine.trt.driver import Gpu
 from edgeprune.engine.trt.release import parse_release
 from edgeprune.engine.trt.settings import BuildSettings
 from edgeprune.errors import EdgepruneError
+from edgeprune.measure.board import Board
 from edgeprune.measure.gate import Device, gate
 from edgeprune.measure.jetpack import jetpack_version
 from edgeprune.measure.probe import Host
@@ -52,12 +53,21 @@ def test_an_orin_nx_with_tensorrt_85_is_refused_with_the_reason() -> None:
 def test_tensorrt_11_on_jetpack_is_refused_with_the_reason() -> None:
     for jetpack in ((6, 2), (7, 2)):
         said = _refused(_device(NANO, "11.4.0.106", jetpack), any_device=True)
-        assert "TensorRT 11 needs JetPack 7.2.2 on AGX Orin or Thor" in said
+        assert "TensorRT 11.4.0.106 of JetPack" in said
+        assert "from 11.4.1 on TensorRT 11 runs on JetPack 7.2.2 and later, on AGX Orin and Thor" in said
     assert "7.2.2" in _refused(_device(NANO, "11.4.1", (7, 2, 2)))  # not on an Orin Nano
+    assert "from 11.4.1 on" in _refused(_device(AGX, "11.4.0.106", (7, 2, 2)), "jetson-agx-orin")
     notes = gate(
         _manifest(), load_target("jetson-agx-orin"), _device(AGX, "11.4.1", (7, 2, 2)), BuildSettings()
     )  # fmt: skip
     assert notes == ["TensorRT 11.4.1 is none of those that the target lists (10.3, 10.16)"]
+
+
+def test_a_board_that_does_not_call_itself_a_jetson_is_one() -> None:
+    board = Board("p3767-0000", "Orin (tegra234)", "8.7", None, None, None, ())
+    host = Host("NVIDIA Orin NX Developer Kit", "", (), 6, 8 << 30, (), None, board)
+    device = Device(host, Gpu("Orin", "8.7", 8 << 30, True, "12.6"), parse_release("11.4.0.106"), None)
+    assert "TensorRT 11.4.0.106 is not supported by NVIDIA" in _refused(device, "jetson-orin-nx")
 
 
 def test_another_module_with_the_same_gpu_is_noted() -> None:

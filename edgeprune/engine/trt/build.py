@@ -24,6 +24,8 @@ from edgeprune.progress import Tick, silent
 
 NO_DEVICE = "factory function returned nullptr"
 """What the bindings say where the library found no CUDA device."""
+OUTSIDE = ("CUBLAS", "CUBLAS_LT", "CUDNN")
+"""Members of `TacticSource` that are libraries of their own; 11 uses none."""
 SINCE = {"VERSION_COMPATIBLE": "8.6", "STRIP_PLAN": "10.0"}
 
 
@@ -134,8 +136,9 @@ def _configure(trt: Any, config: Any, settings: BuildSettings, release: Release)
     if settings.workspace_mb is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, settings.workspace_mb << 20)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # else the inspector knows names alone
-    if not settings.tactic_sources:
-        config.set_tactic_sources(0)
+    if not settings.outside_kernels:
+        outside = sum(1 << int(getattr(trt.TacticSource, name)) for name in OUTSIDE if hasattr(trt.TacticSource, name))
+        config.set_tactic_sources(config.get_tactic_sources() & ~outside)
 
 
 def _with_batch(tensor: Any, images: int) -> tuple[int, ...]:

@@ -2,11 +2,13 @@
 
 A strongly typed TensorRT network computes in the types that are written, so what is to run in half has to be written
 in half. Q/DQ scales become half too (opset 19 allows that): then a dequantized tensor is half without a Cast, and the
-pattern that TensorRT fuses stays as it was.
+pattern that TensorRT fuses stays as it was. A layer one of whose scales half cannot hold stays single with all its
+quantizers, for the same reason: with a Cast behind a DequantizeLinear it would not run in INT8.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +38,10 @@ SINGLE = frozenset({
 HALF_OPSET = 19
 MOST = float(np.finfo(np.float16).max)
 SCALE_ERROR = 1e-3
-"""Of a quantizer's scale in half, relative; where it would be more, that quantizer stays single."""
+"""Of a quantizer's scale in half, relative; where it would be more, that quantizer and its layer stay single."""
+WEIGHTED = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul"})
+FUSED = frozenset({"Relu", "Clip", "LeakyRelu"})
+"""What TensorRT computes in the kernel of the layer before: in that layer's type, since a Cast would part them."""
 SINGLE_INPUTS = {"Resize": (1, 2), "Upsample": (1,)}
 """Inputs that are single by definition."""
 
@@ -47,6 +52,10 @@ class _Rewriting:
     types: dict[str, int]
     """As they were."""
     stored: dict[str, Any]
+    writers: dict[str, Any]
+    """Nodes by output, as they were: with their own names and scales."""
+    single: set[str] = field(default_factory=set)
+    """Outputs of layers that stay single because of their scales, and of what is fused with them."""
     nodes: list[Any] = field(default_factory=list)
     casts: dict[tuple[str, int], str] = field(default_factory=dict)
     halves: dict[str, int] = field(default_factory=dict)
@@ -63,6 +72,8 @@ class _Rewriting:
             cast = f"{name}_{'half' if wanted == FLOAT16 else 'single'}"
             if name in self.stored:
                 self.graph.initializer.append(new_tensor(cast, to_half(array_of(self.stored[name]))))
+            elif wanted == FLOAT and self.writers[name].op_type == "DequantizeLinear":
+                self.nodes.append(_renamed(self.writers[name], cast))
             else:
                 self.nodes.append(new_node("Cast", [name], [cast], cast, to=wanted))
             self.casts[name, wanted] = cast
@@ -78,13 +89,15 @@ def in_half(model: Any) -> None:
     if any(node.op_type == "QuantizeLinear" for node in model.graph.node) and opset_of(model) < HALF_OPSET:
         to_opset(model, HALF_OPSET)
     graph = model.graph
-    work = _Rewriting(graph, element_types(graph), {tensor.name: tensor for tensor in graph.initializer})
+    stored = {tensor.name: tensor for tensor in graph.initializer}
+    writers = {name: copy.deepcopy(node) for node in graph.node for name in node.output}
+    work = _Rewriting(graph, element_types(graph), stored, writers)
     for node in [*graph.node]:
         _rewrite(work, node)
     for output in graph.output:
         if work.now(output.name) == FLOAT16:
             _end_in_single(work, output.name)
-    replace_nodes(graph, work.nodes)
+    replace_nodes(graph, _read(graph, work.nodes))
     graph.ClearField("value_info")  # their types are others now
     _sweep(graph)
 
@@ -96,10 +109,7 @@ def to_half(array: NDArray[Any]) -> NDArray[np.float16]:
 
 
 def _rewrite(work: _Rewriting, node: Any) -> None:
-    if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-        wanted = FLOAT16 if _fits(work, node) else FLOAT
-    else:
-        wanted = FLOAT if node.op_type in SINGLE else FLOAT16
+    wanted = FLOAT if _stays_single(work, node) else FLOAT16
     kept = SINGLE_INPUTS.get(node.op_type, ())
     for position, name in enumerate(node.input):
         node.input[position] = work.as_type(name, FLOAT if position in kept else wanted)
@@ -109,6 +119,24 @@ def _rewrite(work: _Rewriting, node: Any) -> None:
     for name in node.output:
         if work.types.get(name) == FLOAT:
             work.halves[name] = wanted
+
+
+def _stays_single(work: _Rewriting, node: Any) -> bool:
+    if node.op_type in SINGLE:
+        return True
+    if node.op_type in ("Constant", "ConstantOfShape") and attribute(node, "value") is None:
+        return True  # a number, which is not rewritten
+    if node.op_type == "DequantizeLinear":
+        return not _fits(work, node)
+    if node.op_type == "QuantizeLinear":
+        return (work.now(node.input[0]) == FLOAT and node.input[0] not in work.stored) or not _fits(work, node)
+    behind = node.op_type in FUSED and node.input[0] in work.single
+    readers = [work.writers[name] for name in node.input if name in work.writers]
+    scales = [writer for writer in readers if writer.op_type == "DequantizeLinear"]
+    if behind or (node.op_type in WEIGHTED and not all(_fits(work, writer) for writer in scales)):
+        work.single.update(node.output)
+        return True
+    return False
 
 
 def _fits(work: _Rewriting, node: Any) -> bool:
@@ -131,6 +159,20 @@ def _retype(node: Any) -> None:
             store(value.t, to_half(array_of(value.t)))
 
 
+def _renamed(node: Any, output: str) -> Any:
+    """A node that computes the same under another name."""
+    again = copy.deepcopy(node)
+    again.name = output
+    again.output[0] = output
+    return again
+
+
+def _read(graph: Any, nodes: list[Any]) -> list[Any]:
+    """Nodes without the dequantizers that nothing reads any more."""
+    read = {name for node in nodes for name in node.input} | {value.name for value in graph.output}
+    return [node for node in nodes if node.op_type != "DequantizeLinear" or node.output[0] in read]
+
+
 def _end_in_single(work: _Rewriting, name: str) -> None:
     """Let the node that wrote an output write it in half under another name, and a Cast the output."""
     inner = f"{name}_half"
@@ -147,7 +189,7 @@ def _sweep(graph: Any) -> None:
     read = {name for node in graph.node for name in node.input}
     kept = [tensor for tensor in graph.initializer if tensor.name in read]
     copies = [type(tensor)() for tensor in kept]
-    for copy, tensor in zip(copies, kept, strict=True):
-        copy.CopyFrom(tensor)
+    for again, tensor in zip(copies, kept, strict=True):
+        again.CopyFrom(tensor)
     graph.ClearField("initializer")
     graph.initializer.extend(copies)

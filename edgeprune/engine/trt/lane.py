@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeprune.engine.trt.cuda import Cuda, Launch, Stream
+from edgeprune.engine.trt.log import BuildLog
 from edgeprune.errors import EdgepruneError
 
 
@@ -54,9 +55,15 @@ def read_ends(trt: Any, engine: Any) -> Ends:
     if [len(found) for found in names.values()] != [1, 1]:
         raise EdgepruneError("the engine has not one input and one output. Export the bundle again.")
     (entry,), (exit_,) = names.values()
-    least, _, most = (tuple(shape) for shape in engine.get_tensor_profile_shape(entry, 0))
     shapes = [tuple(engine.get_tensor_shape(name)) for name in (entry, exit_)]
-    return Ends(entry, exit_, shapes[0][1:], shapes[1][1:], least[0], most[0])
+    for name, shape in zip((entry, exit_), shapes, strict=True):
+        if not shape or any(length < 0 for length in shape[1:]):
+            raise EdgepruneError(f"tensor {name} of the engine has shape {shape}; only its first axis may vary.")
+    images = shapes[0][0]
+    least, most = images, images
+    if images < 0:
+        least, _, most = (shape[0] for shape in engine.get_tensor_profile_shape(entry, 0))
+    return Ends(entry, exit_, shapes[0][1:], shapes[1][1:], least, most)
 
 
 @dataclass
@@ -67,6 +74,8 @@ class Lane:
     context: Any
     ends: Ends
     stream: Stream
+    log: BuildLog
+    """Where TensorRT tells why a call fails."""
     graphs: bool = True
     images: int = 0
     """Of the batch that the context is set to."""
@@ -114,7 +123,7 @@ class Lane:
             RuntimeError: TensorRT refuses.
         """
         if not self.context.execute_async_v3(self.stream.handle):
-            raise RuntimeError("execute_async_v3 failed")
+            raise RuntimeError(f"execute_async_v3 failed: {self.log.last_fault}")
 
     def begin(self, x: NDArray[np.float32]) -> None:
         """Put a batch into the stream: its copy, its call, and the copy of its answers."""

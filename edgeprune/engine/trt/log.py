@@ -26,11 +26,20 @@ class BuildLog:
     @property
     def fault(self) -> str | None:
         """The first error that it told: later ones follow from it."""
-        return next((" ".join(text.split()) for severity, text in self.lines if severity in FAULTS), None)
+        return next(iter(self._faults()), None)
+
+    @property
+    def last_fault(self) -> str | None:
+        """The latest error, which is that of a call that fails now."""
+        return next(iter(self._faults()[::-1]), None)
+
+    def _faults(self) -> list[str]:
+        return [" ".join(text.split()) for severity, text in self.lines if severity in FAULTS]
 
 
 def open_log(path: Path | None = None) -> BuildLog:
-    return BuildLog(stream=None if path is None else path.open("w", encoding="utf-8"))
+    """A log, also in a file if one is named: line by line, so that it says where a build was when TensorRT crashed."""
+    return BuildLog(stream=None if path is None else path.open("w", buffering=1, encoding="utf-8"))
 
 
 def logger_for(trt: Any, log: BuildLog) -> Any:

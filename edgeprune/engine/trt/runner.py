@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import atexit
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from queue import SimpleQueue
 from typing import Any
@@ -20,7 +20,7 @@ from edgeprune.engine.trt.inspector import read_inspection
 from edgeprune.engine.trt.lane import Lane, read_ends
 from edgeprune.engine.trt.layers import engine_layers, graph_nodes
 from edgeprune.engine.trt.load import load_tensorrt
-from edgeprune.engine.trt.log import logger_for, open_log
+from edgeprune.engine.trt.log import BuildLog, logger_for, open_log
 from edgeprune.engine.trt.open_cuda import open_cuda
 from edgeprune.engine.trt.plans import Plan, find_plan
 from edgeprune.engine.trt.release import parse_release
@@ -44,8 +44,7 @@ class PlanRunner:
     plan: Plan
     gpu: Gpu
     lanes: list[Lane]
-    keep: list[Any] = field(default_factory=list)
-    """What must live as long as the engine."""
+    log: BuildLog
     threads: int = 1
     simulated: bool = False
     on_gpu: bool = True
@@ -99,6 +98,9 @@ class PlanRunner:
         """Least milliseconds of each layer of the engine over some calls, by TensorRT's own profiler.
 
         In a context of its own and without a graph, since the profiler slows what it watches.
+
+        Raises:
+            EdgepruneError: there is no memory for that context.
         """
         times: dict[str, list[float]] = {}
 
@@ -111,8 +113,10 @@ class PlanRunner:
 
         profiler = Profiler(self.trt)
         context = self.engine.create_execution_context()
+        if context is None:
+            raise EdgepruneError(f"no memory to profile the engine on {self.gpu.name}: {self.log.last_fault}.")
         context.profiler = profiler
-        lane = Lane(self.cuda, context, self.lanes[0].ends, self.cuda.stream(), graphs=False)
+        lane = Lane(self.cuda, context, self.lanes[0].ends, self.cuda.stream(), self.log, graphs=False)
         for _ in range(calls + 1):  # the first allocates
             lane.begin(x)
             lane.end()
@@ -141,7 +145,6 @@ class PlanRunner:
         self.lanes.clear()
         self.free = SimpleQueue()
         self.engine = None
-        self.keep.clear()
         self.cuda.close()
 
 
@@ -170,7 +173,7 @@ def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: b
     contexts = [engine.create_execution_context() for _ in range(streams)]
     if any(context is None for context in contexts):
         raise EdgepruneError(f"no memory for {streams} stream(s) on {gpu.name}: {log.fault}. Use fewer, or less batch.")
-    lanes = [Lane(cuda, context, ends, cuda.stream(), graphs) for context in contexts]
-    runner = PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, keep=[log])
+    lanes = [Lane(cuda, context, ends, cuda.stream(), log, graphs) for context in contexts]
+    runner = PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, log)
     atexit.register(runner.close)  # while CUDA is still there: pycuda aborts a process that leaves it open
     return runner

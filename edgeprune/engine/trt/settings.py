@@ -63,8 +63,8 @@ class BuildSettings(Strict):
     """A plan without weights, which are put in from the ONNX file when it is loaded."""
     version_compatible: bool = False
     """A plan that later releases of the same major version run too."""
-    tactic_sources: bool = True
-    """False: none of the outside libraries (cuBLAS, cuDNN), where they are not there in full."""
+    outside_kernels: bool = True
+    """False: none of cuBLAS and cuDNN, where they are not there in full."""
 
     def content(self) -> dict[str, Any]:
         return self.model_dump(mode="json")

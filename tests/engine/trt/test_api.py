@@ -18,7 +18,7 @@ from tests.engine.trt.conftest import HERE, ROOT, Fake
 API = json.loads((HERE / "tensorrt_api.json").read_text(encoding="utf-8"))
 GONE_IN_11 = {
     "NetworkDefinitionCreationFlag.EXPLICIT_BATCH", "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
-    "BuilderFlag.INT8", "BuilderFlag.FP16",
+    "BuilderFlag.INT8", "BuilderFlag.FP16", "TacticSource.CUBLAS", "TacticSource.CUBLAS_LT", "TacticSource.CUDNN",
 }  # fmt: skip
 """What a release needs where it has it; in 11 it is how everything works, or there is nothing of it."""
 

@@ -63,6 +63,22 @@ def test_build_checks_times_and_reads_back(release: str, cuda: str, precision: s
     assert 0.5 < report["int8_time_share"] < 1
 
 
+def test_the_log_of_a_build_is_whole(fake: Fake, bundle: Path) -> None:
+    """The process ends without Python's clean-up, so nothing may wait in a buffer; nor where TensorRT crashes."""
+    assert fake("10.3.0", "bindings", *BUILD, "--sparse").code == 0
+    log = (bundle / "engines" / "build.log").read_text(encoding="utf-8")
+    assert log.startswith("[VERBOSE] Searching kernels\n")
+    assert log.endswith("picked sparse implementation for layers: \n")
+
+
+@pytest.mark.usefixtures("bundle")
+def test_an_engine_that_does_not_run_is_one_line_with_tensorrts_reason(fake: Fake) -> None:
+    done = fake("10.3.0", "bindings", *BUILD, FAKE_RUN="fails")
+    assert done.code == 2
+    assert "execute_async_v3 failed: Error Code 1: Cuda Runtime (out of memory)" in done.err.splitlines()[-1]
+    assert "Traceback" not in done.err
+
+
 def test_a_plan_is_taken_again_and_a_changed_one_is_refused(fake: Fake, bundle: Path) -> None:
     first = fake("10.3.0", "bindings", *BUILD)
     assert first.code == 0, first.err

@@ -125,7 +125,9 @@ def test_values_beyond_half_are_clamped_and_norms_stay_single(tmp_path: Path) ->
     assert to_half(np.array([1e9, -np.inf, 1.0], np.float32)).tolist() == [65504.0, -65504.0, 1.0]
     weights = {"mask": np.full((2, 4), -1e9, np.float32)}
     nodes = [
-        helper.make_node("Add", ["x", "mask"], ["m"]),
+        helper.make_node("Constant", [], ["half"], value_float=0.5),
+        helper.make_node("Mul", ["x", "half"], ["h"]),
+        helper.make_node("Add", ["h", "mask"], ["m"]),
         helper.make_node("Softmax", ["m"], ["s"], name="softmax"),
         helper.make_node("Mul", ["s", "s"], ["y"]),
     ]
@@ -151,6 +153,35 @@ def test_a_scale_that_half_cannot_hold_stays_single(tmp_path: Path) -> None:
     read = _checked(changed)
     assert {t.name: t.data_type for t in read.graph.initializer}["s"] == TensorProto.FLOAT
     assert opset_of(changed) == 19
+
+
+def test_a_layer_with_such_a_scale_stays_single_and_no_cast_parts_it_from_its_quantizers(tmp_path: Path) -> None:
+    """One channel of one layer has tiny weights; the layer before and the one behind are in half."""
+    model = to_tensorrt(exported("Residual", ("signed", "tensorrt")))
+    stored = {tensor.name: tensor for tensor in model.graph.initializer}
+    writers = {name: node for node in model.graph.node for name in node.output}
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
+    layer = convolutions[1]
+    scales = stored[writers[layer.input[1]].input[1]]
+    values = numpy_helper.to_array(scales).copy()
+    values[0] = 2e-7
+    scales.CopyFrom(numpy_helper.from_array(values, scales.name))
+    changed = read_model(_file(tmp_path, model))
+    in_half(changed)
+    read = _checked(changed)
+    x = np.ascontiguousarray(images(4, seed=3).numpy())
+    wanted, found = answers(model.SerializeToString(), x), answers(changed.SerializeToString(), x)
+    assert np.linalg.norm(found - wanted) <= 0.03 * np.linalg.norm(wanted)
+    types = {tensor.name: tensor.data_type for tensor in read.graph.initializer}
+    types |= {value.name: value.type.tensor_type.elem_type for value in read.graph.value_info}
+    writers = {name: node for node in read.graph.node for name in node.output}
+    for node in read.graph.node:
+        if node.op_type == "Conv":
+            single = node.name == layer.name
+            assert {types[name] for name in node.input} == {TensorProto.FLOAT if single else TensorProto.FLOAT16}
+            assert {writers[name].op_type for name in node.input[:2]} == {"DequantizeLinear"}, node.name
+    left = {name for node in read.graph.node for name in node.input} | {"output", read.graph.output[0].name}
+    assert all(name in left for node in read.graph.node for name in node.output)
 
 
 def test_what_is_no_onnx_file_is_one_line(tmp_path: Path) -> None:

@@ -1,9 +1,9 @@
-"""(b) NVIDIA's own bindings, imported against a stub of their nine symbols; (c) real TensorRT 8.5.3.1 without a GPU.
+"""(b) NVIDIA's own bindings: TensorRT's on a stub of its nine symbols, CUDA's on a driver of host memory.
 
-Both need files that are not in the repository, and are marked `trt`:
+And (c) real TensorRT 8.5.3.1 without a GPU. Both need files that are not in the repository, and are marked `trt`:
 
 - EDGEPRUNE_TRT_WHEELS: a folder with wheels of tensorrt-cu12-bindings or tensorrt-cu13-bindings for this Python
-  (pip download --no-deps), and of cuda-bindings;
+  (pip download --no-deps), of cuda-bindings 12 and 13, and of cuda-pathfinder;
 - EDGEPRUNE_TRT85: a folder with `site/tensorrt` of the wheel tensorrt 8.5.3.1, stubs of cuBLAS 11, cuBLASLt 11 and
   cuDNN 8 in `stubs/`, and a Python 3.10 with edgeprune's base requirements and protobuf as `python/bin/python3.10`.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
 import sys
 import zipfile
@@ -26,6 +25,7 @@ pytestmark = pytest.mark.trt
 WHEELS = Path(os.environ.get("EDGEPRUNE_TRT_WHEELS", ""))
 TRT85 = Path(os.environ.get("EDGEPRUNE_TRT85", ""))
 API = json.loads((HERE / "tensorrt_api.json").read_text(encoding="utf-8"))
+TENSORRT = "tensorrt_cu*_bindings"
 NULL = "void* {name}(void){{return 0;}}"
 SYMBOLS = (
     "createInferBuilder_INTERNAL", "createInferRefitter_INTERNAL", "createInferRuntime_INTERNAL",
@@ -62,16 +62,18 @@ print(json.dumps([trt.__version__, members, enums, fault, log.lines, ticks, flag
 """
 
 
-def _wheels() -> list[Path]:
+def _wheels(name: str) -> list[Path]:
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}-"
-    return sorted(path for path in WHEELS.glob("tensorrt_cu*_bindings-*.whl") if tag in path.name)
+    return sorted(path for path in WHEELS.glob(f"{name}-*.whl") if tag in path.name)
 
 
 def test_three_releases_are_at_hand() -> None:
-    assert len(_wheels()) >= 3, "EDGEPRUNE_TRT_WHEELS must name a folder with the bindings of three releases"
+    needed = "EDGEPRUNE_TRT_WHEELS must name a folder with the bindings of three releases, and of CUDA 12 and 13"
+    assert len(_wheels(TENSORRT)) >= 3, needed
+    assert {path.name[:16] for path in _wheels("cuda_bindings")} >= {"cuda_bindings-12", "cuda_bindings-13"}, needed
 
 
-@pytest.mark.parametrize("wheel", _wheels(), ids=lambda path: path.name.split("-")[1])
+@pytest.mark.parametrize("wheel", _wheels(TENSORRT), ids=lambda path: path.name.split("-")[1])
 def test_real_bindings_have_the_names_and_take_our_subclasses(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
@@ -99,19 +101,21 @@ def test_real_bindings_have_the_names_and_take_our_subclasses(wheel: Path, tmp_p
     assert flags == (1 << strong if typed and strong is not None else 0)
 
 
-def test_cuda_bindings_has_every_name_that_is_used(tmp_path: Path) -> None:
-    (wheel,) = WHEELS.glob(f"cuda_bindings-*cp{sys.version_info.major}{sys.version_info.minor}-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path)
-    text = (ROOT / "edgeprune/engine/trt/cuda_bindings.py").read_text(encoding="utf-8")
-    names = sorted(set(re.findall(r"driver\.(\w+(?:\.CU_\w+)?)", text)))
-    assert len(names) > 20
-    code = "import sys\nfrom cuda.bindings import driver\nfor name in sys.argv[1:]:\n    eval('driver.' + name)"
-    environment = os.environ | {"PYTHONPATH": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *names], env=environment, capture_output=True, text=True, check=False
-    )
+@pytest.mark.parametrize("wheel", _wheels("cuda_bindings"), ids=lambda path: path.name.split("-")[1])
+def test_real_cuda_bindings_take_and_answer_what_is_written(wheel: Path, tmp_path: Path) -> None:
+    """On a driver of host memory that is written in C; what has no 13 in its name meets the driver of JetPack 6."""
+    for path in (wheel, *WHEELS.glob("cuda_pathfinder-*.whl")):  # bindings from 13.1 on, and 12.9.5, need the second
+        with zipfile.ZipFile(path) as archive:
+            archive.extractall(tmp_path)
+    driver = 13000 if "-13" in wheel.name else 12060
+    call = ["cc", "-shared", "-fPIC", f"-DVERSION={driver}", "-Wl,-soname,libcuda.so.1"]
+    source = str(HERE / "fake" / "libcuda.c")
+    subprocess.run([*call, "-o", str(tmp_path / "libcuda.so.1"), source, "-ldl"], check=True)
+    environment = os.environ | {"LD_LIBRARY_PATH": str(tmp_path), "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    script = [sys.executable, str(HERE / "cuda_calls.py")]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+    assert done.stdout == f"cuda-bindings {driver // 1000}.{driver % 1000 // 10}\n"
 
 
 def _on_85(*arguments: str) -> subprocess.CompletedProcess[str]:

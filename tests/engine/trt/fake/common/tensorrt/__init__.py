@@ -214,8 +214,13 @@ class IBuilderConfig(_Real):
         assert isinstance(pool, MemoryPoolType)
         assert isinstance(size, int)
 
+    def get_tactic_sources(self):
+        return sum(1 << member for member in TacticSource.__members__.values())
+
     def set_tactic_sources(self, sources):
         assert isinstance(sources, int)
+        left = {name for name, member in TacticSource.__members__.items() if sources & 1 << member}
+        assert left == {"EDGE_MASK_CONVOLUTIONS", "JIT_CONVOLUTIONS"}, "those are TensorRT's own"
 
     def add_optimization_profile(self, profile):
         assert isinstance(profile, IOptimizationProfile)
@@ -334,14 +339,14 @@ class Runtime(_Real):
         if content["version"] != __version__ or (content["compatible"] and not self._code):
             self._logger.log(Severity.ERROR, "The engine plan file is not compatible with this version of TensorRT")
             return None
-        return ICudaEngine(content)
+        return ICudaEngine(content, self._logger)
 
 
 class ICudaEngine(_Real):
-    def __init__(self, content):
+    def __init__(self, content, logger):
         import onnx
 
-        self._content, self._ready = content, not content["stripped"]
+        self._content, self._ready, self._logger = content, not content["stripped"], logger
         self._model = onnx.load_from_string(content["model"])
         graph = self._model.graph
         self._tensors = {graph.input[0].name: "INPUT", graph.output[0].name: "OUTPUT"}
@@ -447,6 +452,9 @@ class IExecutionContext(_Real):
         assert set(self._addresses) == set(self._engine._tensors), "no address for a tensor"
         if stream in fake_gpu.captured:
             assert self._called == self._shape, "the first call with a shape allocates, which a graph cannot hold"
+        if os.environ.get("FAKE_RUN") == "fails":
+            self._engine._logger.log(Severity.ERROR, "Error Code 1: Cuda Runtime (out of memory)")
+            return False
         self._called = shape = self._shape
         try:
             fake_gpu.submit(stream, lambda: self._compute(shape))
