@@ -136,7 +136,9 @@ def _limits(work: Work, tuned: Traced, network: Traced, every: Mapping[str, Unit
     asked, found = work.recipe.int8, []
     weights = {name: weight for name, (weight, _) in _quantizers(network, every).items()}
     if asked.size_mb is not None:
-        first = {weight: name for name, weight in reversed(weights.items())}  # a weight that two layers share counts once
+        first = {
+            weight: name for name, weight in reversed(weights.items())
+        }  # a weight that two layers share counts once
         count = {
             name: attribute(network.module, weight).numel() if first[weight] == name else 0
             for name, weight in weights.items()
