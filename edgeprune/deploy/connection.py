@@ -84,7 +84,7 @@ class Connection:
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._said: list[str] = []
         for work, stream in ((self._read, process.stdout), (self._listen, process.stderr)):
-            threading.Thread(target=work, args=(stream,), daemon=True).start()
+            threading.Thread(target=_to_the_end, args=(work, stream), daemon=True).start()
 
     def greet(self) -> None:
         """Send the device's end and wait for its first line.
@@ -204,6 +204,11 @@ class Connection:
             return f"{self.host}: {reason}. Install one, or name it with --python."
         advice = next((advice for sign, advice in ADVICE.items() if sign in reason.lower()), "Does ssh work to it?")
         return f"{self.host}: no connection ({reason}). {advice}"
+
+
+def _to_the_end(work: Callable[[IO[bytes]], None], stream: IO[bytes]) -> None:
+    with stream:
+        work(stream)
 
 
 @contextmanager
