@@ -214,10 +214,21 @@ def test_two_devices_at_once_each_with_wheels_for_its_python(
 def test_one_device_that_fails_does_not_stop_the_other(
     jetson: Device, bundle: Path, tmp_path: Path, here: Here
 ) -> None:
-    with start(tmp_path / "old", "old", "/bin/true") as old:
+    with start(tmp_path / "old", "old", "/bin/false") as old:
         both = tmp_path / "both"
         both.write_text(jetson.config.read_text() + old.config.read_text())
-        done = here("deploy", str(bundle), "old", "jetson", "--ssh", f"ssh -F {both}", "--no-profile", "--json")
+        done = here(
+            "deploy",
+            str(bundle),
+            "old",
+            "jetson",
+            "--ssh",
+            f"ssh -F {both}",
+            "--python",
+            "python3",
+            "--no-profile",
+            "--json",
+        )
         failed, delivered = json.loads(done.out)["hosts"]
         assert done.code == 2
         assert delivered["answers"]["checked"] == 3
