@@ -71,8 +71,9 @@ class Connection:
         self._process, self._stdin = process, process.stdin
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._said: list[str] = []
-        for work, stream in ((self._read, process.stdout), (self._listen, process.stderr)):
-            threading.Thread(target=_to_the_end, args=(work, stream), daemon=True).start()
+        threading.Thread(target=_to_the_end, args=(self._read, process.stdout), daemon=True).start()
+        self._listener = threading.Thread(target=_to_the_end, args=(self._listen, process.stderr), daemon=True)
+        self._listener.start()
 
     def greet(self) -> None:
         """Send the device's end and wait for its first line.
@@ -187,6 +188,7 @@ class Connection:
             code = self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             code = None
+        self._listener.join(timeout=2)  # a master connection that stays in the background keeps the stream open
         lines = [line for line in self._said if line]
         return lines[-1].rstrip(".") if lines else f"ssh ended with exit code {code}"
 

@@ -168,9 +168,10 @@ class Proxy:
         self.cut_after: int | None = None
         self.refusing_from: int | None = None
         """Connections beyond so many are refused."""
-        self.frozen = False
-        """Open connections say nothing any more, as when a cable is pulled."""
+        self.frozen_after: int | None = None
+        """Bytes towards the device after which the open connection says nothing any more, as when a cable is pulled."""
         self.bytes_per_s = float("inf")
+        self.closed = False
         self._open: list[socket.socket] = []
         self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -189,7 +190,7 @@ class Proxy:
                 end.shutdown(socket.SHUT_RDWR)
 
     def close(self) -> None:
-        self.frozen = False
+        self.closed = True
         with suppress(OSError):
             self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake who waits for it
         self.cut()
@@ -208,13 +209,17 @@ class Proxy:
                 self.connections += 1
                 far = socket.create_connection(("127.0.0.1", self.target))
                 self._open += [near, far]
-                self._start(self._forward, near, far, True)
-                self._start(self._forward, far, near, False)
+                frozen = threading.Event()
+                self._start(self._forward, near, far, True, frozen)
+                self._start(self._forward, far, near, False, frozen)
 
-    def _forward(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, counted: bool, frozen: threading.Event) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                while self.frozen:
+                if counted and self.frozen_after is not None and self.sent > self.frozen_after:
+                    self.frozen_after = None
+                    frozen.set()
+                while frozen.is_set() and not self.closed:
                     time.sleep(0.05)
                 time.sleep(len(data) / self.bytes_per_s)
                 if counted and self.cut_after is not None and self.sent + len(data) > self.cut_after:
