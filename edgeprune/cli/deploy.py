@@ -48,10 +48,11 @@ def deploy(
     from edgeprune.deploy.fleet import deploy as deploy_to
     from edgeprune.deploy.order import Asked
     from edgeprune.errors import EdgepruneError
+    from edgeprune.spec.bundle import MANIFEST
 
     reach = Reach(ssh, python, folder)
     named = hosts or []
-    if clean and not bundle.is_dir():
+    if clean and not (bundle / MANIFEST).is_file():  # a folder may have a host's name
         named = [str(bundle), *named]
         with live(named) as show:
             cleaned = clean_hosts(named, reach, show)
