@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args
 
@@ -49,6 +50,11 @@ class Contents(Strict):
     @property
     def total_bytes(self) -> int:
         return sum(listed.bytes for listed in self.files.values())
+
+
+def plain_name(name: str) -> str:
+    """What a bundle calls itself, as the name of a file, a model or an image: the bundle may be a stranger's."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip(".-")[:80] or "model"
 
 
 def kind_of(form: str | None) -> Kind:

@@ -38,7 +38,7 @@ def random_image(seed: int, height: int, width: int, channels: int) -> np.ndarra
 def python_input(bundle: Bundle, image: np.ndarray) -> np.ndarray:
     """The network's input as the images of the training were prepared."""
     from edgeprune.model.batches import normalise
-    from edgeprune.model.images import Frame, pixels
+    from edgeprune.pictures import Frame, pixels
 
     wanted = bundle.manifest.preprocessing
     picture = PIL.fromarray(image[..., 0] if image.shape[2] == 1 else image)

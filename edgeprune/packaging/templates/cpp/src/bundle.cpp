@@ -42,7 +42,7 @@ public:
     const std::string& one_of(const std::string& key, std::initializer_list<const char*> known) const {
         const std::string& value = text(key);
         if (std::find(known.begin(), known.end(), value) == known.end())
-            throw Error(where_ + "." + key + " = '" + value + "': this loader does not know it. Update the loader");
+            throw Error(where_ + "." + key + " = '" + value + "': this loader does not know it; update it");
         return value;
     }
 
@@ -158,6 +158,14 @@ Bytes checked(const std::filesystem::path& path, const std::string& name, const 
 }
 
 }  // namespace
+
+// A runtime's words and a stranger's names may hold line breaks, and what steers a terminal.
+Error::Error(const std::string& text) : std::runtime_error([&] {
+    std::string line = text;
+    for (char& c : line)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+    return line;
+}()) {}
 
 std::size_t TensorInfo::size() const {
     std::size_t values = 1;
