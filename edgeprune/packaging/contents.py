@@ -10,7 +10,7 @@ from typing import Annotated, Literal, TypeAlias, get_args
 from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.spec.bundle import MOST_MANIFEST_BYTES, FileSum, file_sum, matches
+from edgeprune.spec.bundle import MOST_MANIFEST_BYTES, FileSum, Word, file_sum, matches
 from edgeprune.spec.strict import Strict, json_of, parse
 
 CONTENTS = "package.json"
@@ -31,8 +31,8 @@ FilePath = Annotated[
 class Contents(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
     kind: Kind
-    name: str
-    edgeprune_version: str
+    name: Word
+    edgeprune_version: Word
     bundle: FilePath | None
     """Where the bundle lies; None: the folder is one."""
     files: dict[FilePath, FileSum] = Field(max_length=MOST_FILES)

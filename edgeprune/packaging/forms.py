@@ -19,7 +19,7 @@ from edgeprune.spec.bundle import MODEL, Bundle
 from edgeprune.spec.target import ALIASES, known_targets, load_target
 
 TEMPLATES = Path(__file__).parent / "templates"
-WORD = re.compile(r"@([A-Z_]+)@")
+WORD = re.compile(r"@([A-Z][A-Z0-9_]*)@")
 JETPACK_6, JETPACK_7 = "nvcr.io/nvidia/l4t-jetpack:r36.4.0", "nvcr.io/nvidia/tensorrt:25.09-py3"
 """JetPack 6: NVIDIA's image of L4T r36.4 (TensorRT 10.3). From 7 on Jetsons take the SBSA images (TensorRT 10.13)."""
 
@@ -116,7 +116,7 @@ def _words(order: Order) -> dict[str, str]:
     manifest = order.bundle.manifest
     tensorrt = manifest.runtime == "tensorrt"
     return {
-        "NAME": manifest.name,
+        "NAME": plain_name(manifest.name),
         "TARGET": manifest.target,
         "RUNTIME": "TensorRT" if tensorrt else "ONNX Runtime",
         "SHA256": order.bundle.digest,
@@ -126,9 +126,7 @@ def _words(order: Order) -> dict[str, str]:
         "PLAN_OPTION": " --plan engine.plan" if tensorrt else "",
         "RUNTIME_PACKAGES": "JetPack's or NVIDIA's tensorrt" if tensorrt else "onnxruntime",
         "FLAGS": "--int8 --fp16" if manifest.precision == "int8" else "--fp16",
-        "MODEL": plain_name(manifest.name),
         "IMAGE": plain_name(manifest.name).lower(),
-        "INPUT": manifest.input.name,
         "SHELL_INPUT": shlex.quote(manifest.input.name),
         "SHAPE": "x".join(map(str, manifest.input.shape)),
         "BATCH": str(order.batch),

@@ -17,8 +17,6 @@ from edgeprune.spec.bundle import LABELS, MODEL, Bundle, Tensor
 VERSION = "1"
 
 
-
-
 def lay_out(bundle: Bundle, batch: int, folder: Path) -> None:
     """Write `onnxruntime/NAME/` and, for a bundle made for TensorRT, `tensorrt/NAME/` (the plan is built there)."""
     _repository(bundle, batch, folder / "onnxruntime", "onnxruntime_onnx")

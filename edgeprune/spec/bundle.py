@@ -42,6 +42,8 @@ MOST_SIDE = 1 << 15
 
 FileName = Annotated[str, Field(pattern="^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
 """A plain name: nothing that leads to another folder, on any system."""
+Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+"""What is shown or written on: no line break, and nothing that steers a terminal."""
 Dim = Annotated[int, Field(ge=1, le=MOST_VALUES)]
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 
@@ -54,7 +56,7 @@ class FileSum(Strict):
 class Tensor(Strict):
     """A graph input or output; the first axis is the batch and dynamic."""
 
-    name: str
+    name: Word
     shape: tuple[Dim, ...]
     """Without the batch axis."""
     dtype: Literal["float32"] = "float32"
@@ -91,13 +93,13 @@ class GoldenCheck(Strict):
 
 class Manifest(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
-    name: str
-    created: str
-    edgeprune_version: str
-    target: str
+    name: Word
+    created: Word
+    edgeprune_version: Word
+    target: Word
     runtime: Literal["onnxruntime", "tensorrt"]
     precision: Literal["int8", "fp32"]
-    lowering: str
+    lowering: Word
     """Which dialect of Q/DQ the ONNX file speaks: `onnxruntime`, `tensorrt` or `float`."""
     weight_bits: int
     input: Tensor

@@ -100,7 +100,7 @@ def write_bundle(
 @pytest.fixture
 def make_bundle(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a bundle below the test's folder."""
-    return lambda name="bundle", **fields: write_bundle(tmp_path / name, **fields)
+    return lambda folder="bundle", **fields: write_bundle(tmp_path / folder, **fields)
 
 
 def include_folder() -> Path:
