@@ -78,6 +78,7 @@ def as_deepstream(order: Order, folder: Path) -> None:
     deepstream.check(order.bundle)
     words = _words(order) | {"ONNX": "raw_pixels.onnx", "SHELL_INPUT": deepstream.INPUT}
     model = order.raw_pixels((order.bundle.path / MODEL).read_bytes(), order.bundle)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "raw_pixels.onnx").write_bytes(model)
     deepstream.lay_out(order.bundle, order.batch, folder)
     _fill(TEMPLATES / "deepstream" / "README.md", folder / "README.md", words)
