@@ -119,7 +119,7 @@ class Manifest(Strict):
     dense_layers: dict[str, str] = Field(default_factory=dict)
     """With a mask pattern: the weights that it did not touch, and why."""
     recipe: dict[str, Any]
-    files: dict[FileName, FileSum]
+    files: dict[FileName, FileSum] = Field(json_schema_extra={"additionalProperties": False})
     layers: tuple[LayerShape, ...] = ()
     """Those whose time a device can measure by their shape."""
     predicted_latency_ms: float | None = None
