@@ -144,7 +144,9 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (root / "lib" / name).symlink_to(library)
     as_cpp(Order(open_bundle(write_bundle(work / "bundle")), 8), work / "package")
     wanted = f"-DONNXRUNTIME_ROOT={root}", "-DEDGEPRUNE_WERROR=ON", f"-DEDGEPRUNE_SANITIZE={SANITIZERS}"
-    succeed("cmake", "-S", work / "package", "-B", work / "build", "-DCMAKE_BUILD_TYPE=RelWithDebInfo", *wanted)
+    # -O1: half the time of -O2 to compile, and still what finds values that are used before they are set.
+    kind = "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1"
+    succeed("cmake", "-S", work / "package", "-B", work / "build", *kind, *wanted)
     succeed("cmake", "--build", work / "build")
     flags = ["-Wall", "-Wextra", "-Werror", "-g", f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all"]
     includes = ["-I", work / "package/include", "-I", work / "package/src"]
