@@ -92,6 +92,8 @@ def read_contents(text: bytes, where: Path) -> Contents:
         raise EdgepruneError(
             f"{where}: a package of format {version}, and this edgeprune reads up to {SCHEMA}. pip install -U edgeprune"
         )
+    if version is None:
+        raise EdgepruneError(f"{where}: {CONTENTS}: schema: missing. Package it again.")
     return parse(Contents, data, f"{where}: {CONTENTS}")
 
 

@@ -219,6 +219,8 @@ def parse_manifest(text: bytes, path: Path) -> Manifest:
         raise EdgepruneError(
             f"{path}: a bundle of format {version}, and this edgeprune reads up to {SCHEMA}. pip install -U edgeprune"
         )
+    if version is None:
+        raise EdgepruneError(f"{where}: schema: missing. Export the bundle again.")
     while isinstance(version, int) and version in UPGRADES:
         data = UPGRADES[version](data)
         version = data.get("schema")
