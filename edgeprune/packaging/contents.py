@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args
 
@@ -120,6 +121,10 @@ def compare(folder: Path, contents: Contents) -> list[str]:
         path = folder / name
         if not path.resolve().is_relative_to(root) or not matches(path, listed):
             raise EdgepruneError(f"{folder}: {name} does not match its sha256. Copy or package it again.")
-    known = {CONTENTS, f"{CONTENTS}.sig", *contents.files}
+    return others(folder, {CONTENTS, f"{CONTENTS}.sig", *contents.files})
+
+
+def others(folder: Path, known: Set[str]) -> list[str]:
+    """The files of a folder beside those that are known."""
     found = (Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names)
     return sorted(set(found) - known)

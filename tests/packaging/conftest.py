@@ -22,6 +22,7 @@ HERE = Path(__file__).parent
 HEADERS = "EDGEPRUNE_TEST_ONNXRUNTIME_INCLUDE"
 """Names the folder of onnxruntime_cxx_api.h; the library is that of the installed onnxruntime."""
 SANITIZERS = "address,undefined"
+FLAGS = ["-Wall", "-Wextra", "-Werror", "-g", f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all"]
 CALM = {"ASAN_OPTIONS": "detect_leaks=1", "UBSAN_OPTIONS": "print_stacktrace=1", "OMP_NUM_THREADS": "1"}
 
 
@@ -148,11 +149,10 @@ def native(tmp_path_factory: pytest.TempPathFactory) -> Path:
     kind = "-DCMAKE_BUILD_TYPE=None", "-DCMAKE_CXX_FLAGS=-O1"
     succeed("cmake", "-S", work / "package", "-B", work / "build", *kind, *wanted)
     succeed("cmake", "--build", work / "build")
-    flags = ["-Wall", "-Wextra", "-Werror", "-g", f"-fsanitize={SANITIZERS}", "-fno-sanitize-recover=all"]
     includes = ["-I", work / "package/include", "-I", work / "package/src"]
     libraries = [work / "build/libedgeprune.a", root / "lib/libonnxruntime.so", f"-Wl,-rpath,{root / 'lib'}"]
-    succeed("g++", "-std=c++17", *flags, *includes, HERE / "driver.cpp", "-o", work / "driver", *libraries)
-    succeed("gcc", "-std=c11", "-pedantic", *flags, *includes, "-c", HERE / "abi.c", "-o", work / "abi.o")
-    succeed("g++", *flags, work / "abi.o", "-o", work / "abi", *libraries)
+    succeed("g++", "-std=c++17", *FLAGS, *includes, HERE / "driver.cpp", "-o", work / "driver", *libraries)
+    succeed("gcc", "-std=c11", "-pedantic", *FLAGS, *includes, "-c", HERE / "abi.c", "-o", work / "abi.o")
+    succeed("g++", *FLAGS, work / "abi.o", "-o", work / "abi", *libraries)
     shutil.copy(work / "build/classify", work / "classify")
     return work

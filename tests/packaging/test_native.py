@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -123,6 +124,19 @@ def test_the_example_classifies_as_the_python_package_does(native: Path, tmp_pat
     assert cpp[-1].startswith("latency: p50 ")
 
 
+def test_the_program_of_the_page_runs(native: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/packaging.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```cpp\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / "page.cpp").write_text(program)
+    build, library = native / "build/libedgeprune.a", native / "onnxruntime/lib/libonnxruntime.so"
+    flags = ["-std=c++17", *shared.FLAGS, "-I", native / "package/include"]
+    linked = [build, library, f"-Wl,-rpath,{library.parent}"]
+    shared.succeed("g++", *flags, tmp_path / "page.cpp", "-o", tmp_path / "page", *linked)
+    (tmp_path / "bundle").symlink_to(native / "bundle")
+    answers = shared.succeed("sh", "-c", f"cd {tmp_path} && ./page").splitlines()
+    assert sorted(line.split("%")[1].strip() for line in answers) == ["cat", "dog", "owl"]
+
+
 def test_the_example_reads_jpeg_as_pillow_does(native: Path, tmp_path: Path) -> None:
     if "jpeg" not in shared.succeed("ldd", native / "classify"):
         pytest.skip("libjpeg was not found when the example was built")
@@ -194,7 +208,17 @@ def test_the_tensorrt_source_compiles_against_its_headers(tmp_path: Path) -> Non
     if not places or not (Path(cuda) / "cuda_runtime_api.h").is_file():
         pytest.skip(f"no headers of TensorRT and CUDA: {TENSORRT} and {CUDA} may name their folders")
     as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")
-    strict = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-fsyntax-only"]
+    strict = [
+        "-std=c++17",
+        "-Wall",
+        "-Wextra",
+        "-Wconversion",
+        "-Wshadow",
+        "-Werror",
+        "-c",
+        "-o",
+        tmp_path / "tensorrt.o",
+    ]
     for place in places:
         include = ["-isystem", place, "-isystem", cuda, "-I", tmp_path / "cpp/include", "-I", tmp_path / "cpp/src"]
         shared.succeed("g++", *strict, *include, tmp_path / "cpp/src/tensorrt.cpp")

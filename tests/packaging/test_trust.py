@@ -150,6 +150,14 @@ def test_an_archive_is_checked_before_it_is_unpacked(make_bundle, tmp_path: Path
         assert not (tmp_path / "refused").exists()
 
 
+def test_a_plan_beside_a_bundle_is_named(make_bundle) -> None:
+    folder = make_bundle()
+    assert check(folder).unlisted == ()
+    (folder / "engines").mkdir()
+    (folder / "engines/x.plan").write_bytes(b"a stranger's")
+    assert check(folder).unlisted == ("engines/x.plan",)
+
+
 def change(path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
