@@ -36,7 +36,7 @@ HERE = Path(__file__).parent
 TARGET = "cpu-x86-avx2"
 NETS = {"resnet20": 32, "mobilenet_v2": 224}
 """And the side of their images: one whose calls are short, where overhead shows, and one of usual size."""
-CLASSES, CALLS, ROUNDS, STARTS = 10, 10, 200, 15
+CLASSES, CALLS, ROUNDS, STARTS = 10, 4, 500, 15
 PYTHON = """\
 import sys, time
 import numpy as np

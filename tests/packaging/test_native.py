@@ -197,33 +197,6 @@ def test_an_onnx_file_that_the_runtime_refuses_is_one_line(native: Path, tmp_pat
     assert "does not take it" in done.stderr
 
 
-TENSORRT, CUDA = "EDGEPRUNE_TEST_TENSORRT_INCLUDE", "EDGEPRUNE_TEST_CUDA_INCLUDE"
-"""Folders of NvInfer.h, several with : between them, and the one of cuda_runtime_api.h."""
-
-
-def test_the_tensorrt_source_compiles_against_its_headers(tmp_path: Path) -> None:
-    shared.need("g++")
-    places = [place for place in os.environ.get(TENSORRT, "").split(os.pathsep) if place]
-    cuda = os.environ.get(CUDA, "/usr/local/cuda/include")
-    if not places or not (Path(cuda) / "cuda_runtime_api.h").is_file():
-        pytest.skip(f"no headers of TensorRT and CUDA: {TENSORRT} and {CUDA} may name their folders")
-    as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")
-    strict = [
-        "-std=c++17",
-        "-Wall",
-        "-Wextra",
-        "-Wconversion",
-        "-Wshadow",
-        "-Werror",
-        "-c",
-        "-o",
-        tmp_path / "tensorrt.o",
-    ]
-    for place in places:
-        include = ["-isystem", place, "-isystem", cuda, "-I", tmp_path / "cpp/include", "-I", tmp_path / "cpp/src"]
-        shared.succeed("g++", *strict, *include, tmp_path / "cpp/src/tensorrt.cpp")
-
-
 def test_cmake_says_what_it_does_not_find(tmp_path: Path) -> None:
     shared.need("cmake", "g++")
     as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")
