@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import gzip
 import io
-import os
 import random
 import shutil
-import subprocess
 import tarfile
 import warnings
 import zipfile
@@ -24,7 +22,6 @@ from edgeprune.packaging.forms import Order
 from edgeprune.packaging.signature import sign
 from edgeprune.packaging.write import package_bundle
 from edgeprune.spec.bundle import GOLDEN, Bundle, open_bundle
-from tests.packaging import conftest as shared
 from tests.packaging import mutations
 from tests.packaging.test_trust import allow, make_key
 from tests.tiny import snapshot
@@ -223,50 +220,3 @@ def test_nothing_that_is_there_is_unpacked_over(archive: Path, tmp_path: Path) -
     with pytest.raises(EdgepruneError, match="is there already"):
         unpack(archive, tmp_path / "out")
     assert not (tmp_path / "elsewhere").exists()
-
-
-def _python_says(folder: Path) -> str:
-    try:
-        _open(folder)
-    except EdgepruneError as error:
-        return str(error)
-    return "sound"
-
-
-def _cpp_and_python(native: Path, make_bundle, tmp_path: Path, count: int) -> None:
-    sound = make_bundle("sound")
-    folders, python = [], []
-    for number in range(count):
-        folders.append(tmp_path / "work" / str(number))
-        mutations.mutate_bundle(random.Random(77_000 + number), sound, folders[-1])
-        python.append(_python_says(folders[-1]))
-    done = subprocess.run(
-        [native / "driver", "load"],
-        input="".join(f"{folder}\n" for folder in folders),
-        env=os.environ | shared.CALM,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    cpp = done.stdout.splitlines()
-    assert len(cpp) == count  # one line each
-    for said, other in zip(cpp, python, strict=True):
-        if said == "sound":
-            # C++ reads fewer fields of a manifest than Python does, and sums whole files where a zip sums its members.
-            assert not any(word in other for word in ("does not match its sha256", "no bundle here")), other
-        elif other == "sound":
-            # Python takes true as 1 and "8" as 8, and knows what a tensor is of where it is not said.
-            assert any(word in said for word in ("out of range", "does not know it", "expected", "dtype: missing")), (
-                said
-            )
-    assert 0 < cpp.count("sound") < 0.5 * count
-
-
-def test_mutated_bundles_in_cpp(native: Path, make_bundle, tmp_path: Path) -> None:
-    _cpp_and_python(native, make_bundle, tmp_path, FEW)
-
-
-@pytest.mark.slow
-def test_thousands_of_mutated_bundles_in_cpp(native: Path, make_bundle, tmp_path: Path) -> None:
-    _cpp_and_python(native, make_bundle, tmp_path, MANY)

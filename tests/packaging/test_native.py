@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
 import re
 import shutil
 import subprocess
@@ -15,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeprune.engine.ort import open_model
+from edgeprune.errors import EdgepruneError
 from edgeprune.measure.golden import load_golden
 from edgeprune.packaging.forms import TEMPLATES, Order, as_cpp, as_python
 from edgeprune.spec.bundle import Bundle, open_bundle
 from tests.packaging import conftest as shared
+from tests.packaging import mutations
 from tests.tiny import Done
 
 PIL = pytest.importorskip("PIL.Image")
@@ -214,3 +217,53 @@ def test_cmake_says_what_it_does_not_find(tmp_path: Path) -> None:
     if done.returncode == 0:
         pytest.skip("TensorRT is installed here")
     assert "-DTENSORRT_ROOT=FOLDER" in " ".join(done.stderr.split())
+
+
+STRICTER = "out of range", "does not know it", "expected", "dtype: missing"
+"""Python takes true as 1 and "8" as 8, and knows what a tensor is of where it is not said."""
+
+
+def _python_says(folder: Path) -> str:
+    try:
+        bundle = open_bundle(folder)
+        load_golden(bundle)
+        assert bundle.labels
+    except EdgepruneError as error:
+        return str(error)
+    return "sound"
+
+
+def _cpp_and_python(native: Path, make_bundle, tmp_path: Path, count: int) -> None:
+    sound = make_bundle("sound")
+    folders, python = [], []
+    for number in range(count):
+        folders.append(tmp_path / "work" / str(number))
+        mutations.mutate_bundle(random.Random(77_000 + number), sound, folders[-1])
+        python.append(_python_says(folders[-1]))
+    done = subprocess.run(
+        [native / "driver", "load"],
+        input="".join(f"{folder}\n" for folder in folders),
+        env=os.environ | shared.CALM,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cpp = done.stdout.splitlines()
+    assert len(cpp) == count  # one line each
+    for said, other in zip(cpp, python, strict=True):
+        if said == "sound":
+            # C++ reads fewer fields of a manifest than Python does, and sums whole files where a zip sums its members.
+            assert not any(word in other for word in ("does not match its sha256", "no bundle here")), other
+        elif other == "sound":
+            assert any(word in said for word in STRICTER), said
+    assert 0 < cpp.count("sound") < 0.5 * count
+
+
+def test_mutated_bundles_in_cpp(native: Path, make_bundle, tmp_path: Path) -> None:
+    _cpp_and_python(native, make_bundle, tmp_path, 300)
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_bundles_in_cpp(native: Path, make_bundle, tmp_path: Path) -> None:
+    _cpp_and_python(native, make_bundle, tmp_path, 5000)
