@@ -12,8 +12,6 @@ Multiply-adds are counted by edgeprune in every row.
 
 from __future__ import annotations
 
-import contextlib
-import io
 import multiprocessing
 import statistics
 import time
@@ -24,6 +22,7 @@ import torch
 from cutting import cut_channels
 from record import Show, arguments, finish
 from torch import Tensor, nn
+from torch_pruning_peer import cut
 
 from edgeprune.compact.sensitivity import MOST
 from edgeprune.curvature.probing import Probing
@@ -43,7 +42,7 @@ from edgeprune.spec.recipe import Source, Training
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 
-LEFT, STEPS = 0.5, 50
+LEFT = 0.5
 METHODS_OF_OURS = ("hap", "magnitude")
 MULTIPLES = {"multiples of 8": 8, "any width": 1}
 OURS = tuple(f"{method}, {widths}" for widths in MULTIPLES for method in METHODS_OF_OURS)
@@ -104,8 +103,10 @@ def run(how: str, seed: int, epochs: int, folder: Path, weights: Path) -> dict[s
     data = load_data(Source(model="resnet20", data=str(folder)), 32)
     dense = trace(network(weights), (3, 32, 32))
     begin = time.perf_counter()
-    thin = _ours(how, dense, data, seed) if how in OURS else _peers(how, weights)
-    cut = time.perf_counter() - begin
+    thin = (
+        _ours(how, dense, data, seed) if how in OURS else cut(network(weights), LEFT, MULTIPLES[how.partition(", ")[2]])
+    )
+    seconds = time.perf_counter() - begin
     x, _ = sample(data.train, data.preprocessing, 2048, seed)
     reestimate(thin, x.split(128))
     before = accuracy(thin.module, data.test, data.preprocessing).value
@@ -124,7 +125,7 @@ def run(how: str, seed: int, epochs: int, folder: Path, weights: Path) -> dict[s
         "epochs": epochs,
         "MACs": macs(thin) / macs(dense),
         "params": params(thin) / params(dense),
-        "cut s": cut,
+        "cut s": seconds,
         "before tuning %": 100 * before,
         "accuracy %": 100 * after.value,
         "dense %": 100 * accuracy(dense.module, data.test, data.preprocessing).value,
@@ -142,34 +143,6 @@ def _ours(how: str, dense: Traced, data: Data, seed: int) -> Traced:
     scored = METHODS[method](dense.module, ground.groups, found, "zero")
     x, _ = sample(data.train, data.preprocessing, MOST, seed)
     return cut_channels(dense, ground, scored, MULTIPLES[widths], LEFT, x, trained=True).traced
-
-
-def _peers(how: str, weights: Path) -> Traced:
-    """Torch-Pruning's group magnitude, ranked over all groups, in steps until the multiply-adds are as asked."""
-    with contextlib.redirect_stdout(io.StringIO()):
-        import torch_pruning
-
-        module, x = network(weights), torch.randn(1, 3, 32, 32)
-        whole = macs(trace(module, (3, 32, 32)))
-        pruner = torch_pruning.pruner.BasePruner(
-            module,
-            x,
-            importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
-            global_pruning=True,
-            pruning_ratio=0.9,
-            max_pruning_ratio=0.95,
-            iterative_steps=STEPS,
-            ignored_layers=[module.linear],
-            round_to=8 if "multiples" in how else None,
-        )
-        for _ in range(STEPS):
-            pruner.step()
-            traced = trace(module, (3, 32, 32))
-            if macs(traced) <= LEFT * whole:
-                break
-    for parameter in traced.module.parameters():
-        parameter.requires_grad_(True)
-    return traced
 
 
 def _summary(how: str, rows: list[dict[str, Any]]) -> dict[str, Any]:

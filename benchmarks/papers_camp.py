@@ -127,7 +127,7 @@ def _row(weights: Path, folder: Path, case: Case) -> dict[str, Any]:
     pruned, cut = accuracy(student.module, data.test, data.preprocessing).value, time.perf_counter() - begin
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     if left:
-        student = _trained(student, dense, data, masks, left, seed)
+        student = trained(student, dense, data, masks, left, seed)
     zeros = sum(int((~mask).sum()) for mask in masks.values()) / sum(mask.numel() for mask in masks.values())
     return {
         "network": name,
@@ -162,7 +162,7 @@ def _once(dense: Traced, data: Data, share: float, way: str, seed: int) -> tuple
     masks = masks_of(scores, PATTERN, share, MASKED_AT_MOST)
     student = _twin(dense)
     apply_masks(student.module, masks)
-    return _settled(student, data, seed), masks
+    return settled(student, data, seed), masks
 
 
 def _lamp(w: Tensor) -> Tensor:
@@ -189,12 +189,12 @@ def _in_cycles(
         masks, log = one_cycle(student, teacher, masks, schedule(share, cycle, cycles), x, y, asked, curved)
         logs.append(vars(log))
         if epochs and cycle < cycles:
-            student = _trained(student, dense, data, masks, BETWEEN, seed)
+            student = trained(student, dense, data, masks, BETWEEN, seed)
             teacher, left = _twin(student), left - BETWEEN
-    return (_settled(student, data, seed) if asked.follows else student), masks, logs, round(left, 6)
+    return (settled(student, data, seed) if asked.follows else student), masks, logs, round(left, 6)
 
 
-def _trained(
+def trained(
     student: Traced, dense: Traced, data: Data, masks: Mapping[str, Tensor], epochs: float, seed: int
 ) -> Traced:
     """As the chain does it, by its defaults."""
@@ -208,7 +208,7 @@ def _trained(
     return fit(student, data, plan, dense, silent, after_step=holding(masks)).traced
 
 
-def _settled(student: Traced, data: Data, seed: int) -> Traced:
+def settled(student: Traced, data: Data, seed: int) -> Traced:
     x, _ = sample(data.train, data.preprocessing, REESTIMATION, seed)
     return reestimate(student, x.split(128))
 
@@ -235,11 +235,11 @@ def _shows(found: list[dict[str, Any]]) -> list[Show]:
             ),
         ]  # fmt: skip
     for share in (0.9, 0.95):
-        trained = {way: _over(found, share, way, EPOCHS) for way in ("camp-hive", "magnitude", "LAMP")}
-        if not all(len(right) >= 3 for right in trained.values()):
+        tuned = {way: _over(found, share, way, EPOCHS) for way in ("camp-hive", "magnitude", "LAMP")}
+        if not all(len(right) >= 3 for right in tuned.values()):
             continue
         for other in ("magnitude", "LAMP"):
-            ahead, doubt = _ahead(trained["camp-hive"], trained[other])
+            ahead, doubt = _ahead(tuned["camp-hive"], tuned[other])
             least = -doubt if share == 0.9 else 0.5
             bar = f"{100 * share:.0f} %, {EPOCHS} epochs: at least {least:.2f} points from {other}"
             shows.append(Show("camp-hive", 3, ahead, bar, ahead >= least))
