@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgeprune.cli.verify import Signers, insist
+
 
 def deploy(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, as RUN/bundle.", show_default=False)],
@@ -40,6 +42,7 @@ def deploy(
         Path | None,
         typer.Option("-o", "--output", help="Folder for the profiles, one in it per host. Default: beside the bundle."),
     ] = None,
+    signers: Signers = None,
 ) -> None:
     """Copy a bundle to devices over ssh, check its answers there, measure it, and bring the profiles back."""
     from edgeprune.cli.fleet import live, show_cleaned, show_deliveries, split
@@ -59,6 +62,7 @@ def deploy(
         return show_cleaned(named, cleaned, json)
     if not named:
         raise EdgepruneError("no host is named. Give edgeprune deploy BUNDLE USER@HOST.")
+    insist(signers, bundle)
     asked = Asked(data, wheels, profile, split(build_options), split(profile_options), clean)
     with live(named) as show:
         found = deploy_to(bundle, named, reach, asked, output or bundle.resolve().parent / "profiles", show)
