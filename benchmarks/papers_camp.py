@@ -94,9 +94,8 @@ def _cases(name: str, quick: bool) -> list[Case]:
     """The deciding ones first."""
     if quick:
         return [(name, 0.8, way, 0, 0) for way in ("magnitude", "camp-hive")]
-    found = []
+    found = [(name, 0.8, way, 0, seed) for seed in range(3) for way in DECIDING]
     for seed in range(3):
-        found += [(name, 0.8, way, 0, seed) for way in DECIDING]
         found += [(name, s, way, EPOCHS, seed) for s in (0.95, 0.9) for way in ("camp-hive", "magnitude", "LAMP")]
     found += [(name, share, way, 0, 0) for share in (0.8, 0.9, 0.5, 0.95) for way in (*ONCE, *CAMP)]
     return [*dict.fromkeys(found)]

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from edgeprune.cli.verify import Signers, insist
+
 if TYPE_CHECKING:
     from edgeprune.engine.trt.settings import BuildSettings
 
@@ -38,11 +40,13 @@ def build(
     ] = False,
     rebuild: Annotated[bool, typer.Option("--rebuild", help="Build again although a plan is there.")] = False,
     dla: Annotated[bool, typer.Option("--dla", help="Only say which layers a DLA could run; builds nothing.")] = False,
+    signers: Signers = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON document on stdout.")] = False,
 ) -> None:
     """Build a bundle's TensorRT engine on this device, check its answers, time it, and show what each layer became."""
     from edgeprune.engine.trt.settings import BuildSettings, parse_range
 
+    insist(signers, bundle)
     settings = BuildSettings(
         batch=parse_range(shape_range),
         workspace_mb=workspace,

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from edgeprune.cli.verify import Signers, insist
+
 
 def deploy(
     bundle: Annotated[Path, typer.Argument(help="A bundle folder, as RUN/bundle.", show_default=False)],
@@ -40,6 +42,7 @@ def deploy(
         Path | None,
         typer.Option("-o", "--output", help="Folder for the profiles, one in it per host. Default: beside the bundle."),
     ] = None,
+    signers: Signers = None,
 ) -> None:
     """Copy a bundle to devices over ssh, check its answers there, measure it, and bring the profiles back."""
     from edgeprune.cli.fleet import live, show_cleaned, show_deliveries, split
@@ -48,16 +51,18 @@ def deploy(
     from edgeprune.deploy.fleet import deploy as deploy_to
     from edgeprune.deploy.order import Asked
     from edgeprune.errors import EdgepruneError
+    from edgeprune.spec.bundle import MANIFEST
 
     reach = Reach(ssh, python, folder)
     named = hosts or []
-    if clean and not bundle.is_dir():
+    if clean and not (bundle / MANIFEST).is_file():  # a folder may have a host's name
         named = [str(bundle), *named]
         with live(named) as show:
             cleaned = clean_hosts(named, reach, show)
         return show_cleaned(named, cleaned, json)
     if not named:
         raise EdgepruneError("no host is named. Give edgeprune deploy BUNDLE USER@HOST.")
+    insist(signers, bundle)
     asked = Asked(data, wheels, profile, split(build_options), split(profile_options), clean)
     with live(named) as show:
         found = deploy_to(bundle, named, reach, asked, output or bundle.resolve().parent / "profiles", show)

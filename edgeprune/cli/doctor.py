@@ -57,12 +57,13 @@ def lines(found: Abilities) -> list[str]:
 
 def _board(found: Abilities) -> dict[str, str]:
     """What only a Jetson tells."""
-    if found.soc is None:
+    if found.soc is None and found.l4t is None:
         return {}
     mode = found.power_mode
     others = ", ".join(f"{other.id} {other.name}" for other in found.power_modes)
     return {
-        "module": f"{found.module or 'not told'}, {found.soc}, compute capability {found.compute_capability}",
+        "module": f"{found.module or 'not told'}, {found.soc or 'SoC not told'}, "
+        f"compute capability {found.compute_capability or 'not told'}",
         "release": f"L4T {found.l4t or 'not told'}, JetPack {found.jetpack or 'not told'}",
         "power mode": f"{f'{mode.id} {mode.name}' if mode is not None else 'not told'} (of {others or 'none listed'})",
     }

@@ -44,7 +44,7 @@ def package(
 ) -> None:
     """Package a bundle for C++, Python, Triton or DeepStream; sign it, pack it."""
     from edgeprune.packaging.check import trusted_bundle
-    from edgeprune.packaging.contents import kind_of
+    from edgeprune.packaging.contents import kind_of, plain_name
     from edgeprune.packaging.forms import Order
     from edgeprune.packaging.write import package_bundle
 
@@ -55,7 +55,7 @@ def package(
         from edgeprune.exporting.raw_pixels import with_raw_pixels
 
         raw_pixels = with_raw_pixels
-    place = output or Path(f"{bundle.manifest.name}-{kind}")
+    place = output or Path(f"{plain_name(bundle.manifest.name)}-{kind}")
     written = package_bundle(Order(bundle, batch, raw_pixels), kind, place, sign)
     typer.echo(f"written to {written}")
     if sign is None:

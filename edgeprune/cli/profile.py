@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
-from edgeprune.cli.verify import Signers
+from edgeprune.cli.verify import Signers, insist
 
 if TYPE_CHECKING:
     from edgeprune.engine.runner import RuntimeName
@@ -120,11 +120,7 @@ def profile(
     if bundle is None:
         _common_layers(layers, precision, threads, json, output)
         return
-    if signers is not None:
-        from edgeprune.packaging.check import trusted_bundle
-
-        for path in (bundle, *([against] if against is not None else [])):
-            trusted_bundle(path, signers)
+    insist(signers, bundle, *([against] if against is not None else []))
     sizes = batch or [1]
     wishes = Wishes(
         runtime=_runtime(runtime),

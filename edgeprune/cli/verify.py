@@ -21,6 +21,19 @@ Signers = Annotated[
 ]
 
 
+def insist(signers: Path | None, *bundles: Path) -> None:
+    """Refuse bundles that none of `signers`, where they are given, signed; before any runtime sees them.
+
+    Raises:
+        EdgepruneError: one of them is damaged, or signed by nobody listed.
+    """
+    if signers is not None:
+        from edgeprune.packaging.check import trusted_bundle
+
+        for bundle in bundles:
+            trusted_bundle(bundle, signers)
+
+
 def verify(
     path: Annotated[Path, typer.Argument(help="A bundle, a package, or an archive of one.", show_default=False)],
     signers: Signers = None,

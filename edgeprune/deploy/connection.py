@@ -14,25 +14,14 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import IO, Any
 
 from edgeprune.deploy.device.wire import CHUNK, READY
 from edgeprune.deploy.pieces import Piece
+from edgeprune.deploy.said import all_printable, printable
+from edgeprune.deploy.start import NO_PYTHON, remote_command, sources
 from edgeprune.errors import EdgepruneError
 
-MODULES = ("wire", "lock", "inbox", "environments", "jobs", "serve")
-"""The device's end, each module after those that it imports."""
-LOADER = (
-    "import json, sys, types\n"
-    "for name, text in json.loads(sys.stdin.buffer.readline()):\n"
-    "    module = sys.modules[name] = types.ModuleType(name)\n"
-    "    exec(compile(text, name, 'exec'), module.__dict__)\n"
-    "module.serve()"
-)
-"""What the device's Python is started with; the modules come over the connection, so no argument grows long."""
-START = f"exec({LOADER!r})"  # on one line, since some login shells take no other
-PYTHONS = ("python3", "python3.14", "python3.13", "python3.12", "python3.11", "python3.10")
 OPTIONS = {
     "BatchMode": "yes",
     "ClearAllForwardings": "yes",  # a forwarded port can be bound once only, and hosts are many
@@ -42,7 +31,6 @@ OPTIONS = {
     "ServerAliveInterval": "10",
     "ServerAliveCountMax": "3",
 }
-SSH_FAILED, NO_PYTHON = 255, 69
 NOISE = 1 << 16
 """Bytes that a login shell may print before our first line."""
 ADVICE = {
@@ -83,8 +71,9 @@ class Connection:
         self._process, self._stdin = process, process.stdin
         self._lines: queue.Queue[dict[str, Any] | None] = queue.Queue()
         self._said: list[str] = []
-        for work, stream in ((self._read, process.stdout), (self._listen, process.stderr)):
-            threading.Thread(target=work, args=(stream,), daemon=True).start()
+        threading.Thread(target=_to_the_end, args=(self._read, process.stdout), daemon=True).start()
+        self._listener = threading.Thread(target=_to_the_end, args=(self._listen, process.stderr), daemon=True)
+        self._listener.start()
 
     def greet(self) -> None:
         """Send the device's end and wait for its first line.
@@ -92,10 +81,8 @@ class Connection:
         Raises:
             EdgepruneError: no connection, or no Python there.
         """
-        here = Path(__file__).parent / "device"
-        modules = [(f"edgeprune.deploy.device.{name}", (here / f"{name}.py").read_text("utf-8")) for name in MODULES]
         try:
-            self._write(json.dumps(modules).encode() + b"\n")
+            self._write(sources())
             ready = self._next() == {"ready": READY}
         except Lost as lost:
             ready, reason = False, str(lost)
@@ -177,18 +164,23 @@ class Connection:
 
     def _read(self, stream: IO[bytes]) -> None:
         ready, noise = False, 0
-        for line in stream:
-            ready = ready or READY.encode() in line
-            noise += 0 if ready else len(line)
-            if noise > NOISE or (ready and not line.endswith(b"\n")):
-                break
-            if ready:
-                self._lines.put(json.loads(line))
-        self._lines.put(None)
+        try:
+            for line in stream:
+                if not ready and READY.encode() in line:
+                    ready, line = True, line[line.rindex(b"{") :]  # a greeting need not end its line
+                noise += 0 if ready else len(line)
+                if noise > NOISE or (ready and not line.endswith(b"\n")):
+                    break
+                if ready:
+                    self._lines.put(all_printable(json.loads(line)))
+        except ValueError:
+            self._said.append("it sends what is not ours")
+        finally:
+            self._lines.put(None)
 
     def _listen(self, stream: IO[bytes]) -> None:
         for line in stream:
-            self._said.append(line.decode(errors="replace").strip())
+            self._said.append(printable(line.decode(errors="replace")).strip())
             del self._said[:-20]
 
     def _last_words(self) -> str:
@@ -196,6 +188,7 @@ class Connection:
             code = self._process.wait(timeout=2)
         except subprocess.TimeoutExpired:
             code = None
+        self._listener.join(timeout=2)  # a master connection that stays in the background keeps the stream open
         lines = [line for line in self._said if line]
         return lines[-1].rstrip(".") if lines else f"ssh ended with exit code {code}"
 
@@ -206,6 +199,11 @@ class Connection:
         return f"{self.host}: no connection ({reason}). {advice}"
 
 
+def _to_the_end(work: Callable[[IO[bytes]], None], stream: IO[bytes]) -> None:
+    with stream:
+        work(stream)
+
+
 @contextmanager
 def connect(host: str, reach: Reach) -> Iterator[Connection]:
     """Open a connection to a host and close it.
@@ -214,10 +212,11 @@ def connect(host: str, reach: Reach) -> Iterator[Connection]:
         EdgepruneError: no connection, or no Python there.
     """
     options = [f"-o{name}={value}" for name, value in OPTIONS.items()]
-    command = [*shlex.split(reach.ssh), *options, "--", host, f"exec sh -c {shlex.quote(start_script(reach.python))}"]
+    command = [*shlex.split(reach.ssh), *options, "--", host, remote_command(reach.python)]
     pipe = subprocess.PIPE
     try:
-        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe)
+        # In a session of its own, so that Ctrl-C does not look like a connection that broke.
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True)
     except OSError as error:
         raise EdgepruneError(
             f"{command[0]}: {error.strerror}. Install the OpenSSH client, or name it with --ssh."
@@ -228,23 +227,6 @@ def connect(host: str, reach: Reach) -> Iterator[Connection]:
         yield connection
     finally:
         connection.close()
-
-
-def start_script(python: str | None) -> str:
-    """Return the shell script that starts the device's end with the first Python that is new enough."""
-    # A ~ in quotes is not the home folder's name any more.
-    words = (
-        ['"$HOME"/' + shlex.quote(python[2:]) if python.startswith("~/") else shlex.quote(python)]
-        if python
-        else PYTHONS
-    )
-    looked = python or ", ".join(PYTHONS)
-    return (
-        f"for python in {' '.join(words)}; do "
-        'if "$python" -c "import sys; sys.exit(sys.version_info < (3, 10))" 2>/dev/null; then '
-        f'exec "$python" -u -c {shlex.quote(START)}; fi; done; '
-        f"echo {shlex.quote(f'no Python 3.10 or later there (looked for {looked})')} >&2; exit {NO_PYTHON}"
-    )
 
 
 def _chunks(piece: Piece, offset: int) -> Iterator[bytes]:

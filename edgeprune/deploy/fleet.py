@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from edgeprune.deploy.connection import Connection, Reach
+from edgeprune.deploy.hosts import host_folder, refuse_hosts
 from edgeprune.deploy.order import Asked, Delivery, State, make_order
 from edgeprune.deploy.prove import prove
 from edgeprune.deploy.stock import greet, stock
@@ -38,7 +39,7 @@ def deploy(
     Raises:
         EdgepruneError: what no host is needed to know: a damaged bundle, a host named twice.
     """
-    refuse_twice(hosts)
+    refuse_hosts(hosts)
     with tempfile.TemporaryDirectory() as aside:
         order = make_order(bundle, asked, Path(aside))
 
@@ -53,7 +54,7 @@ def deploy(
 
 def clean(hosts: Sequence[str], reach: Reach, show: ShowHost) -> list[bool | Fault]:
     """Remove all that deploy put on hosts, and say of each whether there was something."""
-    refuse_twice(hosts)
+    refuse_hosts(hosts)
 
     def work(host: str, connection: Connection) -> bool:
         show(host, State("cleaning"))
@@ -62,22 +63,6 @@ def clean(hosts: Sequence[str], reach: Reach, show: ShowHost) -> list[bool | Fau
         return found
 
     return _each(hosts, reach, work, show)
-
-
-def host_folder(host: str) -> str:
-    """A host's name as a folder's."""
-    name = host.removeprefix("ssh://")
-    return "".join(letter if letter.isalnum() or letter in "-_.@" else "-" for letter in name).strip(".")
-
-
-def refuse_twice(hosts: Sequence[str]) -> None:
-    for host in hosts:
-        if hosts.count(host) > 1:
-            raise EdgepruneError(f"{host} is named twice. Name every host once.")
-        if not host.strip() or host.startswith("-"):
-            raise EdgepruneError(
-                f"{host!r} is no host. Give USER@HOST, a name of your ssh configuration, or ssh://USER@HOST:PORT."
-            )
 
 
 def _each(hosts: Sequence[str], reach: Reach, work: Callable[[str, Connection], T], show: ShowHost) -> list[T | Fault]:

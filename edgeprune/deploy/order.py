@@ -16,7 +16,7 @@ from edgeprune.spec.bundle import Bundle, Manifest, open_bundle
 from edgeprune.spec.profile import GoldenResult, Profile
 from edgeprune.spec.strict import Strict
 
-EXTRAS = {"onnxruntime": "cpu", "tensorrt": "trt"}
+EXTRAS = {"onnxruntime": "cpu", "tensorrt": "tensorrt"}
 """Of pyproject.toml, by the runtime of a bundle."""
 DECODER = "pillow>=10"
 """Decodes the images of --data."""
@@ -63,6 +63,8 @@ class Folder:
 @dataclass(frozen=True)
 class Order:
     manifest: Manifest
+    digest: str
+    """The bundle's."""
     bundle: Folder
     data: Folder | None
     wants: Wants
@@ -89,7 +91,7 @@ def make_order(bundle: Path, asked: Asked, aside: Path) -> Order:
         folder=asked.wheels,
     )
     data = None if asked.data is None else _data_folder(asked.data)
-    return Order(manifest, _bundle_folder(opened), data, wants, asked)
+    return Order(manifest, opened.digest, _bundle_folder(opened), data, wants, asked)
 
 
 def _bundle_folder(bundle: Bundle) -> Folder:

@@ -15,6 +15,7 @@ from typing import Any
 
 from edgeprune.deploy.connection import Connection
 from edgeprune.deploy.order import Delivery, Order, Show, State
+from edgeprune.deploy.said import all_printable
 from edgeprune.deploy.stock import Stocked
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.written import write_profile
@@ -55,6 +56,8 @@ def prove(connection: Connection, order: Order, stocked: Stocked, profiles: Path
     measure = ["edgeprune", "profile", bundle, "--json", "-o", ".", *data, *asked.profile_options]
     with there.job("profiling", measure) as left:
         profile = parse(Profile, there.document(left, "profile"), connection.host)
+        if profile.bundle_sha256 != order.digest:
+            raise EdgepruneError(f"{connection.host}: the profile that came back is of another bundle. Try --clean.")
         file = write_profile(profile, profiles)
     return _delivery(stocked, connection.host, doctor, profile.golden).model_copy(
         update={"profile": profile, "profile_file": str(file), "waiting": left.before}
@@ -108,7 +111,7 @@ class Site:
             EdgepruneError: it printed something else.
         """
         try:
-            found: dict[str, Any] = json.loads(left.out)
+            found: dict[str, Any] = all_printable(json.loads(left.out))
         except ValueError:
             first = left.out.strip().splitlines()[:1] or ["nothing"]
             raise EdgepruneError(f"{self.connection.host}: {what} printed {first[0]!r} instead of JSON.") from None

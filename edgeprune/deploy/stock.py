@@ -11,6 +11,7 @@ from edgeprune.deploy.kit import Kit, make_kit
 from edgeprune.deploy.order import Folder, Order, Show, State
 from edgeprune.deploy.pieces import Piece
 from edgeprune.errors import EdgepruneError
+from edgeprune.spec.strict import parse
 
 TRIES = 2
 SLACK = 1.05
@@ -61,7 +62,7 @@ def stock(connection: Connection, order: Order, show: Show) -> Stocked:
 
 def greet(connection: Connection) -> Device:
     """Learn what the device is, and where our folder is there."""
-    device = Device.model_validate(connection.ask("hello"))
+    device = parse(Device, connection.ask("hello"), connection.host)
     connection.root = device.root
     return device
 
@@ -78,7 +79,8 @@ def _path(device: Device, folder: Folder) -> str:
 
 
 def _refuse_no_room(connection: Connection, device: Device, pieces: Sequence[Piece], kit: Kit | None) -> None:
-    needed = sum(piece.bytes for piece in pieces) + (kit.unpacked_bytes if kit else 0)
+    arrived: int = connection.ask("arrived", files=[piece.sha256 for piece in pieces])
+    needed = sum(piece.bytes for piece in pieces) - arrived + (kit.unpacked_bytes if kit else 0)
     if device.free_bytes < SLACK * needed:
         raise EdgepruneError(
             f"{connection.host}: {device.free_bytes / 1e6:.0f} MB are free below {device.root}, and "

@@ -80,25 +80,30 @@ def choose(connection: Connection, pip: Piece, requirements: Sequence[str], choo
 
 
 def fetch(wheels: Sequence[Wheel], folder: Path, chooser: Chooser) -> tuple[Piece, ...]:
-    """Return the wheels as files; those that the folder lacks are downloaded and checked.
+    """Return the wheels as files; those that the folder lacks, or has with other bytes, are downloaded and checked.
 
     Raises:
         EdgepruneError: pip fails, or a file has another hash than its index said.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    missing = [wheel for wheel in wheels if not (folder / wheel.file).is_file()]
+    missing = [wheel for wheel in wheels if _held(wheel, folder) is None]
     if missing:
         with tempfile.TemporaryDirectory(dir=folder) as aside:
             urls = [f"{wheel.url}#sha256={wheel.sha256}" for wheel in missing]
             _pip(["download", "--no-deps", *chooser.options, "--dest", aside, *urls], chooser)
             for wheel in missing:
                 os.replace(Path(aside) / wheel.file, folder / wheel.file)
-    found = tuple(piece(folder / wheel.file) for wheel in wheels)
-    for wheel, file in zip(wheels, found, strict=True):
-        if file.sha256 != wheel.sha256:
-            file.path.unlink()
-            raise EdgepruneError(f"{file.path} is damaged and was removed. Run the same command again.")
-    return found
+    found = [(wheel, _held(wheel, folder)) for wheel in wheels]
+    for wheel, file in found:
+        if file is None:
+            raise EdgepruneError(f"{wheel.url} has other bytes than its index says. Run the same command again.")
+    return tuple(file for _, file in found if file is not None)
+
+
+def _held(wheel: Wheel, folder: Path) -> Piece | None:
+    path = folder / wheel.file
+    found = piece(path) if path.is_file() else None
+    return found if found is not None and found.sha256 == wheel.sha256 else None
 
 
 def _report(requirements: Sequence[str], chooser: Chooser, *more: str) -> list[dict[str, Any]]:

@@ -91,11 +91,12 @@ def stored_parameters(model: onnx.ModelProto) -> int:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear", "Resize")
         for name in node.input[1:]
     }
+    codes = {node.input[0] for node in model.graph.node if node.op_type == "DequantizeLinear"}
     kinds = {onnx.TensorProto.FLOAT, onnx.TensorProto.FLOAT16, onnx.TensorProto.INT8, onnx.TensorProto.UINT8}
     weights = {
         onnx.numpy_helper.to_array(tensor).tobytes(): int(np.prod(tensor.dims))
         for tensor in model.graph.initializer
-        if tensor.name not in scales and tensor.data_type in kinds and tensor.dims
+        if tensor.name not in scales and tensor.dims and (tensor.data_type in kinds or tensor.name in codes)
     }
     return sum(weights.values())
 

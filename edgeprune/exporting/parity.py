@@ -28,13 +28,19 @@ class Codes:
     saturated: int
 
 
-def compare_codes(original: onnx.ModelProto, lowered: onnx.ModelProto, x: NDArray[np.float32]) -> Codes:
-    """Run both node by node in float on images `[n, ...]`, and compare what has one name in both."""
+def compare_codes(
+    original: onnx.ModelProto, lowered: onnx.ModelProto, x: NDArray[np.float32], kernels: bool = False
+) -> Codes:
+    """Run both node by node in float on images `[n, ...]`, and compare what has one name in both.
+
+    `kernels`: the lowered one in the runtime's integer kernels instead. Their sums are exact where floats round,
+    so that a value half-way between two codes may become either, and what follows from it another.
+    """
     zeros = [_zeros(model) for model in (original, lowered)]
     names = [name for name in zeros[0] if name in zeros[1]]
     written = {name for node in lowered.graph.node for name in node.output}
     lowered_names = [name + CAPPED if name + CAPPED in written else name for name in names]
-    sessions = [_tapped(original, names), _tapped(lowered, lowered_names)]
+    sessions = [_tapped(original, names), _tapped(lowered, lowered_names, kernels)]
     differing = compared = saturated = 0
     for start in range(0, len(x), BATCH):
         feed = {original.graph.input[0].name: x[start : start + BATCH]}
@@ -57,12 +63,14 @@ def _zeros(model: onnx.ModelProto) -> dict[str, int]:
     return found
 
 
-def _tapped(model: onnx.ModelProto, names: list[str]) -> ort.InferenceSession:
-    """A session that runs a model as written, with these tensors among its outputs."""
+def _tapped(model: onnx.ModelProto, names: list[str], kernels: bool = False) -> ort.InferenceSession:
+    """A session that runs a model as written, or in integer kernels, with these tensors among its outputs."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     there = {value.name for value in copy.graph.output}
     copy.graph.output.extend(onnx.ValueInfoProto(name=name) for name in names if name not in there)
     options = ort.SessionOptions()
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    return open_session(copy, options)
+    if not kernels:
+        options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads = 1
+    return open_session(copy, options, exact=kernels)

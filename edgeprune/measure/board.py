@@ -23,6 +23,11 @@ CARRIERS = {"p3768", "p3737", "p3740", "p3971"}
 """Carrier boards of the developer kits, which `compatible` names with the module (`p3768-0000+p3767-0005-super`)."""
 MODE = re.compile(r"^\s*<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)\s*>", re.MULTILINE)
 QUERY_S = 5
+JETPACKS = {
+    "35": "5.1", "36.2": "6.0", "36.3": "6.0", "36.4.0": "6.1", "36.4.3": "6.2", "36.4.4": "6.2.1", "36.4.7": "6.2.1",
+    "36.5": "6.2.2", "38.2": "7.0", "38.4": "7.1", "39.2": "7.2",
+}  # fmt: skip
+"""Release of Jetson Linux -> JetPack (NVIDIA's JetPack archive, and the L4T releases of OE4T/meta-tegra)."""
 
 
 @dataclass(frozen=True)
@@ -35,26 +40,28 @@ class Board:
     l4t: str | None
     """`36.4.3`."""
     jetpack: str | None
+    """`6.2`, or with the build behind it (`7.1-b40`); by its package, else by the release of its Linux."""
     power_mode: PowerMode | None
     modes: tuple[PowerMode, ...]
 
 
 def read_board(root: Path = Path("/")) -> Board | None:
-    """Read a Jetson's description; None on any other machine."""
+    """Read a Jetson's description; None on any other machine. A container may show the release and no device tree."""
     compatible = text(root / "proc/device-tree/compatible").split("\0")
     chip = next((entry.removeprefix("nvidia,") for entry in compatible if entry.startswith("nvidia,tegra")), None)
-    if chip is None:
+    release = _release(text(root / "etc/nv_tegra_release"))
+    if chip is None and release is None:
         return None
     boards = [found for entry in compatible for found in MODULE.findall(entry)]
     modules = [board for board in boards if board[:5] not in CARRIERS]
-    name, capability = SOCS.get(chip, (chip, None))
+    name, capability = SOCS.get(chip or "", (chip, None))
     modes = power_modes(text(root / "etc/nvpmodel.conf"))
     return Board(
         module=modules[0] if modules else None,
         soc=name,
         compute_capability=capability,
-        l4t=_release(text(root / "etc/nv_tegra_release")),
-        jetpack=debian_version(text(root / "var/lib/dpkg/status"), "nvidia-jetpack"),
+        l4t=release,
+        jetpack=debian_version(text(root / "var/lib/dpkg/status"), "nvidia-jetpack") or _jetpack(release),
         power_mode=_current(root, modes),
         modes=modes,
     )
@@ -89,3 +96,8 @@ def _release(line: str) -> str | None:
     """`# R36 (release), REVISION: 4.3, ...` is 36.4.3."""
     found = re.match(r"#\s*R(\d+)\s*\(release\),\s*REVISION:\s*([\d.]+)", line)
     return f"{found[1]}.{found[2]}" if found else None
+
+
+def _jetpack(release: str | None) -> str | None:
+    known = [entry for entry in JETPACKS if f"{release}.".startswith(f"{entry}.")]
+    return JETPACKS[max(known, key=len)] if known else None

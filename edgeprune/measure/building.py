@@ -22,7 +22,6 @@ from edgeprune.engine.trt.timing_cache import cache_key
 from edgeprune.engine.trt.trtexec import command, find_trtexec, run_trtexec
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.gate import Device, gate
-from edgeprune.measure.jetpack import jetpack_version
 from edgeprune.measure.probe import probe
 from edgeprune.measure.trt_request import BuildRequest
 from edgeprune.progress import Tell, Tick, silent, untold
@@ -98,7 +97,7 @@ def look_over() -> Device:
     if cuda_package() is None:
         raise EdgepruneError("neither pycuda nor cuda-bindings is installed. pip install 'edgeprune[tensorrt]'")
     assert isinstance(gpu, Gpu)
-    return Device(probe(), gpu, tensorrt_version(), jetpack_version())
+    return Device(probe(), gpu, tensorrt_version())
 
 
 def tensorrt_version() -> Release:

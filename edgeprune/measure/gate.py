@@ -9,7 +9,6 @@ from edgeprune.engine.trt.driver import Gpu
 from edgeprune.engine.trt.release import Release
 from edgeprune.engine.trt.settings import BuildSettings
 from edgeprune.errors import EdgepruneError
-from edgeprune.measure.jetpack import Version
 from edgeprune.measure.match import mismatch
 from edgeprune.measure.probe import Host
 from edgeprune.spec.bundle import Manifest
@@ -19,6 +18,7 @@ JETPACK_WITH_11, ELEVEN_ON_JETPACK = (7, 2, 2), (11, 4, 1)
 """NVIDIA, TensorRT 11.4.1 documentation: the first JetPack that takes a TensorRT 11, which one that is, ..."""
 BOARDS_WITH_11 = ("agx orin", "thor")
 """... and on which boards."""
+Version = tuple[int, ...]
 STRIP_SINCE, COMPATIBLE_SINCE = (10, 0), (8, 6)
 
 
@@ -29,7 +29,13 @@ class Device:
     host: Host
     gpu: Gpu
     release: Release
-    jetpack: Version | None
+
+    @property
+    def jetpack(self) -> Version | None:
+        """(6, 2, 1); None on other machines, or where nothing tells it."""
+        board = self.host.board
+        numbers = re.match(r"\d+(\.\d+)*", board.jetpack or "") if board is not None else None
+        return tuple(int(part) for part in numbers[0].split(".")) if numbers is not None else None
 
     @property
     def jetson(self) -> bool:

@@ -101,6 +101,20 @@ def _opened(archive: Path) -> Iterator[IO[bytes]]:
             yield cast(IO[bytes], stream)
 
 
+class _PlainFile(tarfile.TarInfo):
+    """A member that must be a plain file.
+
+    Refused here and not later, because tarfile reads what a header extends into memory before it hands it out.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> _PlainFile:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type != tarfile.REGTYPE:
+            raise ValueError(f"{member.name[:100]!r} is no plain file")
+        return member
+
+
 class _Limited(io.RawIOBase):
     """A stream that raises at the first byte beyond a limit, which may be raised."""
 
@@ -122,13 +136,16 @@ class _Limited(io.RawIOBase):
 
 def _unpack(archive: Path, stream: IO[bytes], folder: Path, signers: Path | None) -> tuple[Contents, Vouched | None]:
     limited = _Limited(stream, MOST_MANIFEST_BYTES + MOST_SIGNATURE_BYTES + 2 * RECORD)
-    with tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|") as tar:
-        text = _read(tar, _next(tar, CONTENTS), MOST_MANIFEST_BYTES)
+    with tarfile.open(fileobj=cast("IO[bytes]", limited), mode="r|", tarinfo=_PlainFile) as tar:
+        first = tar.next()
+        if first is None or first.name != CONTENTS:
+            raise ValueError(f"it does not begin with {CONTENTS}")
+        text = _read(tar, first, MOST_MANIFEST_BYTES)
         contents = read_contents(text, archive)
         member = tar.next()
         signature = None
         if member is not None and member.name == CONTENTS + ENDING:
-            signature = _read(tar, _plain(member), MOST_SIGNATURE_BYTES)
+            signature = _read(tar, member, MOST_SIGNATURE_BYTES)
             member = tar.next()
         vouched = _vouched(archive, text, signature, signers)
         free = shutil.disk_usage(folder).free
@@ -143,7 +160,7 @@ def _unpack(archive: Path, stream: IO[bytes], folder: Path, signers: Path | None
             if member.name not in missing:
                 raise ValueError(f"{member.name[:100]!r} is not on its list, or comes twice")
             missing.discard(member.name)
-            _write(tar, _plain(member), folder, contents)
+            _write(tar, member, folder, contents)
             member = tar.next()
         if missing:
             raise ValueError(f"{min(missing)} is missing")
@@ -158,19 +175,6 @@ def _vouched(archive: Path, text: bytes, signature: bytes | None, signers: Path 
     if signature is None:
         raise EdgepruneError(f"{archive}: is not signed. Sign it with edgeprune package --sign KEY.")
     return verify(text, signature, signers, str(archive))
-
-
-def _next(tar: tarfile.TarFile, name: str) -> tarfile.TarInfo:
-    member = tar.next()
-    if member is None or member.name != name:
-        raise ValueError(f"it does not begin with {name}")
-    return _plain(member)
-
-
-def _plain(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    if member.type != tarfile.REGTYPE or member.pax_headers or member.sparse:
-        raise ValueError(f"{member.name[:100]!r} is no plain file")
-    return member
 
 
 def _read(tar: tarfile.TarFile, member: tarfile.TarInfo, most: int) -> bytes:

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.packaging.archive import unpack
-from edgeprune.packaging.contents import CONTENTS, compare, contents_bytes, read_contents
+from edgeprune.packaging.contents import CONTENTS, compare, contents_bytes, others, read_contents
 from edgeprune.packaging.signature import ENDING, Vouched, read_signature, verify
-from edgeprune.spec.bundle import MANIFEST, MOST_MANIFEST_BYTES, Bundle, open_bundle
+from edgeprune.spec.bundle import MANIFEST, MANIFEST_SUM, MOST_MANIFEST_BYTES, Bundle, open_bundle
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Checked:
     what: str
     vouched: Vouched | None
     unlisted: tuple[str, ...] = ()
-    """Files of a package that nobody vouches for."""
+    """Files in the folder that no list names, as plans that were built there."""
 
 
 def check(path: Path, signers: Path | None = None) -> Checked:
@@ -36,7 +36,8 @@ def check(path: Path, signers: Path | None = None) -> Checked:
     if (path / CONTENTS).is_file():
         return _check_package(path, signers)
     bundle, vouched = trusted_bundle(path, signers)
-    return Checked(f"bundle {bundle.manifest.name}", vouched)
+    known = {MANIFEST, MANIFEST_SUM, MANIFEST + ENDING, *bundle.manifest.files}
+    return Checked(f"bundle {bundle.manifest.name}", vouched, tuple(others(path, known)))
 
 
 def vouched_bundle(path: Path, signers: Path) -> Vouched:

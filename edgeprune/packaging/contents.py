@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Literal, TypeAlias, get_args
 
 from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.spec.bundle import MOST_MANIFEST_BYTES, FileSum, file_sum, matches
+from edgeprune.spec.bundle import MOST_MANIFEST_BYTES, FileSum, Word, file_sum, matches
 from edgeprune.spec.strict import Strict, json_of, parse
 
 CONTENTS = "package.json"
@@ -30,8 +32,8 @@ FilePath = Annotated[
 class Contents(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
     kind: Kind
-    name: str
-    edgeprune_version: str
+    name: Word
+    edgeprune_version: Word
     bundle: FilePath | None
     """Where the bundle lies; None: the folder is one."""
     files: dict[FilePath, FileSum] = Field(max_length=MOST_FILES)
@@ -49,6 +51,11 @@ class Contents(Strict):
     @property
     def total_bytes(self) -> int:
         return sum(listed.bytes for listed in self.files.values())
+
+
+def plain_name(name: str) -> str:
+    """What a bundle calls itself, as the name of a file, a model or an image: the bundle may be a stranger's."""
+    return re.sub(r"[^A-Za-z0-9_.-]", "-", name).lstrip(".-")[:80] or "model"
 
 
 def kind_of(form: str | None) -> Kind:
@@ -86,6 +93,8 @@ def read_contents(text: bytes, where: Path) -> Contents:
         raise EdgepruneError(
             f"{where}: a package of format {version}, and this edgeprune reads up to {SCHEMA}. pip install -U edgeprune"
         )
+    if version is None:
+        raise EdgepruneError(f"{where}: {CONTENTS}: schema: missing. Package it again.")
     return parse(Contents, data, f"{where}: {CONTENTS}")
 
 
@@ -112,6 +121,10 @@ def compare(folder: Path, contents: Contents) -> list[str]:
         path = folder / name
         if not path.resolve().is_relative_to(root) or not matches(path, listed):
             raise EdgepruneError(f"{folder}: {name} does not match its sha256. Copy or package it again.")
-    known = {CONTENTS, f"{CONTENTS}.sig", *contents.files}
+    return others(folder, {CONTENTS, f"{CONTENTS}.sig", *contents.files})
+
+
+def others(folder: Path, known: Set[str]) -> list[str]:
+    """The files of a folder beside those that are known."""
     found = (Path(at, name).relative_to(folder).as_posix() for at, _, names in os.walk(folder) for name in names)
     return sorted(set(found) - known)

@@ -6,6 +6,7 @@ A template is a file as it ships, in which `@WORD@` stands for what the bundle s
 from __future__ import annotations
 
 import re
+import shlex
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -13,12 +14,12 @@ from pathlib import Path
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.packaging import deepstream, triton
-from edgeprune.packaging.contents import Kind
+from edgeprune.packaging.contents import Kind, plain_name
 from edgeprune.spec.bundle import MODEL, Bundle
 from edgeprune.spec.target import ALIASES, known_targets, load_target
 
 TEMPLATES = Path(__file__).parent / "templates"
-WORD = re.compile(r"@([A-Z_]+)@")
+WORD = re.compile(r"@([A-Z][A-Z0-9_]*)@")
 JETPACK_6, JETPACK_7 = "nvcr.io/nvidia/l4t-jetpack:r36.4.0", "nvcr.io/nvidia/tensorrt:25.09-py3"
 """JetPack 6: NVIDIA's image of L4T r36.4 (TensorRT 10.3). From 7 on Jetsons take the SBSA images (TensorRT 10.13)."""
 
@@ -63,7 +64,7 @@ def as_cpp(order: Order, folder: Path) -> None:
 
 def as_triton(order: Order, folder: Path) -> None:
     """A model repository for each runtime that can run the bundle."""
-    words = _words(order) | {"MODEL": triton.model_name(order.bundle)}
+    words = _words(order)
     triton.lay_out(order.bundle, order.batch, folder)
     _fill(TEMPLATES / "triton" / "README.md", folder / "README.md", words)
     if order.bundle.manifest.runtime == "tensorrt":
@@ -75,8 +76,9 @@ def as_deepstream(order: Order, folder: Path) -> None:
     """A configuration of Gst-nvinfer, and the network as that plugin needs it."""
     assert order.raw_pixels is not None, "the caller gives it for this form"
     deepstream.check(order.bundle)
-    words = _words(order) | {"ONNX": "raw_pixels.onnx", "INPUT": deepstream.INPUT}
+    words = _words(order) | {"ONNX": "raw_pixels.onnx", "SHELL_INPUT": deepstream.INPUT}
     model = order.raw_pixels((order.bundle.path / MODEL).read_bytes(), order.bundle)
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "raw_pixels.onnx").write_bytes(model)
     deepstream.lay_out(order.bundle, order.batch, folder)
     _fill(TEMPLATES / "deepstream" / "README.md", folder / "README.md", words)
@@ -115,7 +117,7 @@ def _words(order: Order) -> dict[str, str]:
     manifest = order.bundle.manifest
     tensorrt = manifest.runtime == "tensorrt"
     return {
-        "NAME": manifest.name,
+        "NAME": plain_name(manifest.name),
         "TARGET": manifest.target,
         "RUNTIME": "TensorRT" if tensorrt else "ONNX Runtime",
         "SHA256": order.bundle.digest,
@@ -125,7 +127,8 @@ def _words(order: Order) -> dict[str, str]:
         "PLAN_OPTION": " --plan engine.plan" if tensorrt else "",
         "RUNTIME_PACKAGES": "JetPack's or NVIDIA's tensorrt" if tensorrt else "onnxruntime",
         "FLAGS": "--int8 --fp16" if manifest.precision == "int8" else "--fp16",
-        "INPUT": manifest.input.name,
+        "IMAGE": plain_name(manifest.name).lower(),
+        "SHELL_INPUT": shlex.quote(manifest.input.name),
         "SHAPE": "x".join(map(str, manifest.input.shape)),
         "BATCH": str(order.batch),
         "ONNX": "bundle/model.onnx",

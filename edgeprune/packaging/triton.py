@@ -8,32 +8,28 @@ plan yet. Fields: model_config.proto of triton-inference-server/common; names of
 from __future__ import annotations
 
 import json
-import re
 import shutil
 from pathlib import Path
 
+from edgeprune.packaging.contents import plain_name
 from edgeprune.spec.bundle import LABELS, MODEL, Bundle, Tensor
 
 VERSION = "1"
 
 
-def model_name(bundle: Bundle) -> str:
-    return re.sub(r"[^A-Za-z0-9_.-]", "-", bundle.manifest.name)
-
-
 def lay_out(bundle: Bundle, batch: int, folder: Path) -> None:
     """Write `onnxruntime/NAME/` and, for a bundle made for TensorRT, `tensorrt/NAME/` (the plan is built there)."""
     _repository(bundle, batch, folder / "onnxruntime", "onnxruntime_onnx")
-    shutil.copyfile(bundle.model, folder / "onnxruntime" / model_name(bundle) / VERSION / MODEL)
+    shutil.copyfile(bundle.model, folder / "onnxruntime" / plain_name(bundle.manifest.name) / VERSION / MODEL)
     if bundle.manifest.runtime == "tensorrt":
         _repository(bundle, batch, folder / "tensorrt", "tensorrt_plan")
         # A folder that holds nothing is in no archive.
-        readme = folder / "tensorrt" / model_name(bundle) / VERSION / "README.txt"
+        readme = folder / "tensorrt" / plain_name(bundle.manifest.name) / VERSION / "README.txt"
         readme.write_text("model.plan belongs here: build_engine.sh makes it on the server.\n", encoding="utf-8")
 
 
 def _repository(bundle: Bundle, batch: int, repository: Path, platform: str) -> None:
-    model = repository / model_name(bundle)
+    model = repository / plain_name(bundle.manifest.name)
     (model / VERSION).mkdir(parents=True)
     (model / "config.pbtxt").write_text(config(bundle, batch, platform), encoding="utf-8")
     if _classifies(bundle):
@@ -46,7 +42,7 @@ def config(bundle: Bundle, batch: int, platform: str) -> str:
     labels = f'    label_filename: "{LABELS}"\n' if _classifies(bundle) else ""
     kind = "KIND_GPU" if manifest.runtime == "tensorrt" else "KIND_CPU"
     lines = [
-        f"name: {_quoted(model_name(bundle))}",
+        f"name: {_quoted(plain_name(bundle.manifest.name))}",
         f'platform: "{platform}"',
         f"max_batch_size: {batch}",
         f"input [\n  {{\n{_tensor(manifest.input)}  }}\n]",
@@ -68,8 +64,8 @@ def _tensor(tensor: Tensor) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A string of protobuf's text format, whose escapes are those of JSON for what names hold."""
-    return json.dumps(text)
+    """A string of protobuf's text format, which knows JSON's escapes but for control characters; names hold none."""
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _classifies(bundle: Bundle) -> bool:

@@ -25,10 +25,11 @@ from edgeprune.model.layer_shapes import layer_shapes
 from edgeprune.pipeline import cycling, rebuilding
 from edgeprune.pipeline import notes as notes_on
 from edgeprune.pipeline.folder import BUNDLE, RESULT, Stage
+from edgeprune.pipeline.gain import int8_notes
 from edgeprune.pipeline.held import masks_of
 from edgeprune.pipeline.masking import notes as mask_notes
 from edgeprune.pipeline.parity import check_parity
-from edgeprune.pipeline.precision import int8_notes, precision_of
+from edgeprune.pipeline.precision import precision_of
 from edgeprune.pipeline.ship import dialect, write_onnx
 from edgeprune.pipeline.steps import Work, network
 from edgeprune.spec.result import Allocation, Result, Search, Spectrum, Stats

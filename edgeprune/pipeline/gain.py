@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import platform
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from numpy.typing import NDArray
 
 from edgeprune.engine.ort import open_model
 from edgeprune.measure.latency import measure_interleaved
+from edgeprune.measure.match import mismatch
 from edgeprune.measure.probe import probe
 from edgeprune.model.batches import sample
 from edgeprune.model.evaluate import accuracy
@@ -24,6 +24,7 @@ from edgeprune.pipeline.precision import PRECISION, read_precision
 from edgeprune.pipeline.ship import write_onnx
 from edgeprune.pipeline.steps import NETWORK, Work, network, write_history
 from edgeprune.quantization.units import leave, units
+from edgeprune.spec.target import Target
 
 SECONDS = 1.0
 """How long each network is timed, on top of the warm-up; 0: nothing is measured and nothing refused."""
@@ -35,8 +36,7 @@ CALLS = 30
 def gain(work: Work, tuned: Stage, final: Stage) -> Stage:
     """The network that is worth shipping: the INT8 one, one with the layers that gain, or the float one."""
     recipe, target = work.recipe, work.target
-    here = target.architecture is None or target.architecture.value == platform.machine()
-    if recipe.precision == "fp32" or recipe.int8.anyway or target.runtime != "onnxruntime" or not here or not SECONDS:
+    if recipe.precision == "fp32" or recipe.int8.anyway or _elsewhere(target) or not SECONDS:
         return final
 
     def make(folder: Path) -> None:
@@ -60,6 +60,13 @@ def gain(work: Work, tuned: Stage, final: Stage) -> Stage:
     host = probe()
     where = [host.processor, list(host.flags), host.cores]
     return work.run.stage("gain", where, [tuned, final], make, work.data.fingerprint)
+
+
+def _elsewhere(target: Target) -> str | None:
+    """Why this machine cannot tell whether INT8 pays on a target; another CPU's kernels say nothing of its own."""
+    if target.runtime != "onnxruntime":
+        return f"the engine is built on the device ({target.device}); compare INT8 with FP16 there"
+    return mismatch(probe(), target)
 
 
 def _reduced(
@@ -90,3 +97,32 @@ def _losing(paths: dict[str, Path], image: NDArray[np.float32], names: Sequence[
     }
     both = [name for name in names if all(name in own for own in times.values())]
     return [name for name in both if times["int8"][name] > times["float"][name]]
+
+
+def int8_notes(work: Work, final: Stage) -> list[str]:
+    """What stayed in higher precision, and how INT8 fared against float."""
+    found = read_precision(final)
+    notes = []
+    if "left" in found:
+        names = ", ".join(found["left"]) or "no layer"
+        reached = ""
+        if found["reached"] is not None:
+            drop = 100 * (found["reference"] - found["reached"])
+            reached = f", for a drop of {drop:.2f} points of validation accuracy against the pruned float network"
+        notes.append(f"in higher precision: {names}{reached}")
+        if found["parted"]:
+            notes.append(f"in float since their outputs are read in float: {', '.join(found['parted'])}")
+    if "float_ms" in found:
+        ratio = found["int8_ms"] / found["float_ms"]
+        line = f"go or no-go: INT8 takes {ratio:.2f} of float's time here, measured in turn"
+        if found["precision"] == "fp32":
+            line += "; REFUSED: the float network ships, since INT8 is no faster (--int8-anyway ships it)"
+        elif "slower" in found:
+            left = ", ".join(found["slower"])
+            line += (
+                f"; with the layers in float that it makes slower {found['reduced_ms'] / found['float_ms']:.2f}: {left}"
+            )
+        notes.append(line)
+    elif work.recipe.precision == "int8" and (reason := _elsewhere(work.target)):
+        notes.append(f"go or no-go: not measured: {reason}")
+    return notes

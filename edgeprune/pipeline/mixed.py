@@ -7,7 +7,8 @@ HAWQ-V2, arXiv 1911.03852, eq. 7, there per layer). Activations are not in it: t
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -21,12 +22,13 @@ from edgeprune.model.fold import fold_batch_norm
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.curving import probing
 from edgeprune.pipeline.steps import Work
-from edgeprune.pruning.greedy import Bound, holds, solve
+from edgeprune.pruning.greedy import Bound, solve
 from edgeprune.pruning.levels import Levels
-from edgeprune.pruning.quantity import Affine, Floats
+from edgeprune.pruning.quantity import Affine
+from edgeprune.quantization.equalize import equalize
 from edgeprune.quantization.fake import WeightQuantizer
 from edgeprune.quantization.graph import modules_by_node, unrounded
-from edgeprune.quantization.units import Unit
+from edgeprune.quantization.units import Unit, leave
 from edgeprune.spec.speeds import measured, peaks
 
 HIGH_BITS = {"onnxruntime": 32, "tensorrt": 16}
@@ -36,6 +38,8 @@ INT8_BITS = 8
 def rounding_costs(work: Work, tuned: Traced, network: Traced, every: Mapping[str, Unit]) -> dict[str, float]:
     """Omega of each layer of a network with quantizers, by its unit; `tuned`: the float network that it was made of."""
     folded = fold_batch_norm(tuned)
+    if work.recipe.int8.equalize:
+        equalize(folded)  # as the quantizers find the weights
     parameters = dict(folded.module.named_parameters())
     quantizers = _quantizers(network, every)
     axes = {
@@ -59,46 +63,102 @@ def rounding_costs(work: Work, tuned: Traced, network: Traced, every: Mapping[st
     return costs
 
 
+@dataclass(frozen=True)
+class _Limit:
+    """`constant + sum over layers of per_bit * bits` may be at most `most`."""
+
+    name: str
+    constant: float
+    per_bit: Mapping[str, float]
+    most: float
+
+    def reached(self, bits: Mapping[str, int]) -> float:
+        return self.constant + sum(self.per_bit[name] * bits[name] for name in bits)
+
+
 def within_budget(
-    work: Work, tuned: Traced, network: Traced, every: Mapping[str, Unit], costs: Mapping[str, float]
+    work: Work,
+    tuned: Traced,
+    network: Traced,
+    every: Mapping[str, Unit],
+    costs: Mapping[str, float],
+    kept: Collection[str],
 ) -> list[str]:
-    """The layers that stay in higher precision: those whose rounding costs most for what they take of the budget.
+    """The layers that stay in higher precision beside those in `kept`: those whose rounding costs most for their bits.
+
+    What runs in float because of a neighbour's choice takes its bits too: choices are taken back until all fits.
 
     Raises:
-        EdgepruneError: INT8 throughout does not fit.
+        EdgepruneError: INT8 in all other layers does not fit.
     """
-    names, asked = [*costs], work.recipe.int8
-    high = HIGH_BITS[work.target.runtime]
-    quantizers = _quantizers(network, every)
-    count = np.array([attribute(network.module, quantizers[name][0]).numel() for name in names], np.float64)
-    kept = np.tile(np.array([high, INT8_BITS]), (len(names), 1))
-    lost = np.stack([np.zeros(len(names)), np.array([costs[name] for name in names])], axis=1)
-    levels = Levels(kept, lost, np.ones(len(names), np.int64))
-    every_weight = sum(parameter.numel() for parameter in network.module.parameters())
-    limits: dict[str, Bound] = {}
-    if asked.size_mb is not None:
-        rest = (every_weight - count.sum()) * 4  # biases and what else stays float
-        limits["size_mb"] = Bound(Affine(np.array([rest]) / 1e6, count[None] / 8e6), asked.size_mb)
-    if asked.latency_ms is not None:
-        limits["latency_ms"] = Bound(Affine(np.zeros(1), _ms_per_bit(work, tuned, names)[None]), asked.latency_ms)
-    least, bounds = levels.counts(levels.last), [*limits.values()]
-    for name, bound in limits.items():
-        if not holds([bound], least):
-            reached = float(bound.quantity.at(least).max())
+    runtime = work.target.runtime
+    limits = _limits(work, tuned, network, every)
+
+    def bits(high: Collection[str]) -> dict[str, int]:
+        lifted = {*high, *leave(network, high, runtime)[1]}
+        return {name: HIGH_BITS[runtime] if name in lifted else INT8_BITS for name in limits[0].per_bit}
+
+    least, high = bits(kept), HIGH_BITS[runtime]
+    for limit in limits:
+        if limit.reached(least) > limit.most:
             raise EdgepruneError(
-                f"[int8] {name} = {bound.limit:g}: with every layer in INT8 it is {reached:.4g}. Allow it or cut more."
+                f"[int8] {limit.name} = {limit.most:g}: with every other layer in INT8 it is "
+                f"{limit.reached(least):.4g}. Allow it or cut more."
             )
-    level = solve(levels, bounds)
-    return [name for name, at in zip(names, level, strict=True) if at == 0]
+    chosen = _solved(limits, costs, least, high)
+    cheapest = sorted(chosen, key=lambda name: costs[name] / max(limits[0].per_bit[name], 1e-30))
+    for name in cheapest:
+        now = bits([*kept, *chosen])
+        if all(limit.reached(now) <= limit.most for limit in limits):
+            break
+        chosen.remove(name)
+    return chosen
 
 
-def _ms_per_bit(work: Work, tuned: Traced, names: list[str]) -> Floats:
+def _solved(limits: Sequence[_Limit], costs: Mapping[str, float], least: Mapping[str, int], high: int) -> list[str]:
+    """The budget solver's choice among the layers that may have more bits than `least` says."""
+    free = [name for name in costs if least[name] == INT8_BITS]
+    if not free:
+        return []
+    bounds = []
+    for limit in limits:
+        fixed = limit.reached({name: bits for name, bits in least.items() if name not in free})
+        slopes = np.array([[limit.per_bit[name] for name in free]])
+        bounds.append(Bound(Affine(np.array([fixed]), slopes), limit.most))
+    kept = np.tile(np.array([high, INT8_BITS]), (len(free), 1))
+    lost = np.stack([np.zeros(len(free)), np.array([costs[name] for name in free])], axis=1)
+    level = solve(Levels(kept, lost, np.ones(len(free), np.int64)), bounds)
+    return [name for name, at in zip(free, level, strict=True) if at == 0]
+
+
+def _limits(work: Work, tuned: Traced, network: Traced, every: Mapping[str, Unit]) -> list[_Limit]:
+    """What the recipe bounds: megabytes of weights, and what else stays float; milliseconds of the layers."""
+    asked, found = work.recipe.int8, []
+    weights = {name: weight for name, (weight, _) in _quantizers(network, every).items()}
+    if asked.size_mb is not None:
+        first = {
+            weight: name for name, weight in reversed(weights.items())
+        }  # a weight that two layers share counts once
+        count = {
+            name: attribute(network.module, weight).numel() if first[weight] == name else 0
+            for name, weight in weights.items()
+        }
+        scales = {name for name, _ in network.module.named_parameters() if name.endswith("log_scale")}
+        total = sum(p.numel() for name, p in network.module.named_parameters() if name not in scales)
+        per_bit = {name: number / 8e6 for name, number in count.items()}
+        found.append(_Limit("size_mb", (total - sum(count.values())) * 4 / 1e6, per_bit, asked.size_mb))
+    if asked.latency_ms is not None:
+        found.append(_Limit("latency_ms", 0.0, _ms_per_bit(work, tuned, [*weights]), asked.latency_ms))
+    return found
+
+
+def _ms_per_bit(work: Work, tuned: Traced, names: list[str]) -> dict[str, float]:
     """Milliseconds of each layer over its bits: measured in INT8 where a profile is there, else the target's peak."""
     found = measured(work.target, "int8", work.recipe.latency_profile).profiles
     if found and found[0].layers is not None:
         times = {row.name: row.ms for row in found[0].layers}
         if all(name in times for name in names):
-            return np.array([times[name] for name in names]) / INT8_BITS
+            return {name: times[name] / INT8_BITS for name in names}
     peak = peaks(work.target, "int8")
     if peak is None:
         raise EdgepruneError(
@@ -108,7 +168,7 @@ def _ms_per_bit(work: Work, tuned: Traced, names: list[str]) -> Floats:
     for layer in layers(tuned):
         name = layer.weight.removesuffix(".weight")
         used[name] = used.get(name, 0) + layer.macs
-    return np.array([used.get(name, 0) / peak.macs_per_ms for name in names]) / INT8_BITS
+    return {name: used.get(name, 0) / peak.macs_per_ms / INT8_BITS for name in names}
 
 
 def _quantizers(network: Traced, every: Mapping[str, Unit]) -> dict[str, tuple[str, WeightQuantizer]]:

@@ -99,8 +99,7 @@ def settle(work: Work, tuned: Stage, quantized: Stage) -> tuple[Stage, ...]:
                     "more."
                 )
         if asked.budgeted:
-            fitting = within_budget(work, work.load(tuned), network, every, costs)
-            chosen = [*kept, *(name for name in fitting if name not in kept)]
+            chosen = [*kept, *within_budget(work, work.load(tuned), network, every, costs, kept)]
         lifted, parted = _lifted(work, network, chosen)
         found = {
             "left": chosen,
@@ -186,32 +185,3 @@ def precision_of(work: Work, final: Stage) -> str:
         if work.recipe.precision == "fp32"
         else str(read_precision(final).get("precision", "int8"))
     )
-
-
-def int8_notes(work: Work, final: Stage) -> list[str]:
-    """What stayed in higher precision, and how INT8 fared against float."""
-    found = read_precision(final)
-    notes = []
-    if "left" in found:
-        names = ", ".join(found["left"]) or "no layer"
-        reached = ""
-        if found["reached"] is not None:
-            drop = 100 * (found["reference"] - found["reached"])
-            reached = f", for a drop of {drop:.2f} points of validation accuracy against the pruned float network"
-        notes.append(f"in higher precision: {names}{reached}")
-        if found["parted"]:
-            notes.append(f"in float since their outputs are read in float: {', '.join(found['parted'])}")
-    if "float_ms" in found:
-        ratio = found["int8_ms"] / found["float_ms"]
-        line = f"go or no-go: INT8 takes {ratio:.2f} of float's time here, measured in turn"
-        if found["precision"] == "fp32":
-            line += "; REFUSED: the float network ships, since INT8 is no faster (--int8-anyway ships it)"
-        elif "slower" in found:
-            left = ", ".join(found["slower"])
-            line += (
-                f"; with the layers in float that it makes slower {found['reduced_ms'] / found['float_ms']:.2f}: {left}"
-            )
-        notes.append(line)
-    elif work.recipe.precision == "int8" and work.target.runtime == "tensorrt":
-        notes.append("go or no-go: not measured, the runtime is not at hand; compare with FP16 on the device")
-    return notes

@@ -42,6 +42,8 @@ MOST_SIDE = 1 << 15
 
 FileName = Annotated[str, Field(pattern="^[A-Za-z0-9_-][A-Za-z0-9._-]{0,99}$")]
 """A plain name: nothing that leads to another folder, on any system."""
+Word = Annotated[str, Field(pattern=r"^[^\x00-\x1f\x7f]{1,200}$")]
+"""What is shown or written on: no line break, and nothing that steers a terminal."""
 Dim = Annotated[int, Field(ge=1, le=MOST_VALUES)]
 Side = Annotated[int, Field(ge=1, le=MOST_SIDE)]
 
@@ -54,7 +56,7 @@ class FileSum(Strict):
 class Tensor(Strict):
     """A graph input or output; the first axis is the batch and dynamic."""
 
-    name: str
+    name: Word
     shape: tuple[Dim, ...]
     """Without the batch axis."""
     dtype: Literal["float32"] = "float32"
@@ -91,13 +93,13 @@ class GoldenCheck(Strict):
 
 class Manifest(Strict):
     schema_: Literal[1] = Field(default=1, alias="schema")
-    name: str
-    created: str
-    edgeprune_version: str
-    target: str
+    name: Word
+    created: Word
+    edgeprune_version: Word
+    target: Word
     runtime: Literal["onnxruntime", "tensorrt"]
     precision: Literal["int8", "fp32"]
-    lowering: str
+    lowering: Word
     """Which dialect of Q/DQ the ONNX file speaks: `onnxruntime`, `tensorrt` or `float`."""
     weight_bits: int
     input: Tensor
@@ -117,7 +119,7 @@ class Manifest(Strict):
     dense_layers: dict[str, str] = Field(default_factory=dict)
     """With a mask pattern: the weights that it did not touch, and why."""
     recipe: dict[str, Any]
-    files: dict[FileName, FileSum]
+    files: dict[FileName, FileSum] = Field(json_schema_extra={"additionalProperties": False})
     layers: tuple[LayerShape, ...] = ()
     """Those whose time a device can measure by their shape."""
     predicted_latency_ms: float | None = None
@@ -217,6 +219,8 @@ def parse_manifest(text: bytes, path: Path) -> Manifest:
         raise EdgepruneError(
             f"{path}: a bundle of format {version}, and this edgeprune reads up to {SCHEMA}. pip install -U edgeprune"
         )
+    if version is None:
+        raise EdgepruneError(f"{where}: schema: missing. Export the bundle again.")
     while isinstance(version, int) and version in UPGRADES:
         data = UPGRADES[version](data)
         version = data.get("schema")

@@ -13,6 +13,7 @@ import pytest
 from edgeprune.deploy import visit
 from edgeprune.deploy.wheels import Chooser, choose_pip
 from edgeprune.errors import EdgepruneError
+from tests.conftest import Here
 from tests.deploy import sshd
 from tests.measure.conftest import make_bundle as make_bundle
 
@@ -57,6 +58,13 @@ def jetson(index: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[ss
         yield device
 
 
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sshd.Device]:
+    """A device on which nothing is ever deployed; needs no package index."""
+    with sshd.start(tmp_path_factory.mktemp("bare"), "bare", sys.executable) as device:
+        yield device
+
+
 @pytest.fixture
 def desktop(index: None, tmp_path: Path) -> Iterator[sshd.Device]:
     """A second device, new, with the Python of these tests."""
@@ -66,8 +74,10 @@ def desktop(index: None, tmp_path: Path) -> Iterator[sshd.Device]:
 
 
 @pytest.fixture
-def link(jetson: sshd.Device) -> Iterator[tuple[sshd.Device, sshd.Proxy]]:
-    """The shared device behind a network that can be broken."""
+def link(jetson: sshd.Device, bundle: Path, here: Here) -> Iterator[tuple[sshd.Device, sshd.Proxy]]:
+    """The shared device, which has an environment already, behind a network that can be broken."""
+    if not list(jetson.folder.glob("environments/*/whole")):
+        assert here("deploy", str(bundle), "jetson", "--ssh", jetson.ssh, "--no-profile", "--json").code == 0
     proxy = sshd.Proxy(jetson.port)
     yield jetson.through(proxy), proxy
     proxy.close()

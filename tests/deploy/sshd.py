@@ -1,7 +1,14 @@
 """A real sshd on loopback, with its own port, keys and configuration; each one is a device with a home of its own.
 
-sshd is looked for in EDGEPRUNE_SSHD, on PATH and in /usr/sbin. Where the kernel lets us, what a device runs has no
-network: its commands are started in a network namespace without any interface.
+sshd is looked for in EDGEPRUNE_SSHD, on PATH and in /usr/sbin. It need not be installed: Debian's packages can be
+unpacked aside.
+
+    apt-get download openssh-server libwrap0
+    for package in *.deb; do dpkg -x "$package" aside; done
+    EDGEPRUNE_SSHD=$PWD/aside/usr/sbin/sshd LD_LIBRARY_PATH=$PWD/aside/usr/lib/x86_64-linux-gnu pytest tests/deploy
+
+Where the kernel lets us, what a device runs has no network: its commands are started in a network namespace without
+any interface. Root's sshd gets a mount namespace, with the user and the folder that it wants and perhaps a small disk.
 """
 
 from __future__ import annotations
@@ -13,7 +20,7 @@ import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,13 +29,28 @@ import pytest
 
 OFFLINE = ("unshare -n", "unshare -rn")
 """As root, and as anybody where user namespaces are allowed."""
+PREPARED = """\
+set -e
+grep -q ^sshd: /etc/passwd || {
+    { cat /etc/passwd; echo "sshd:x:100:65534::/run/sshd:/usr/sbin/nologin"; } >"$1/passwd"
+    mount --bind "$1/passwd" /etc/passwd
+}
+mount -t tmpfs none /run
+mkdir -m 755 /run/sshd
+[ -z "$2" ] || mount -t tmpfs -o "size=$2m" none "$1/home"
+shift 2
+exec "$@"
+"""
+"""What stands before root's sshd, in its mount namespace: `sh -c PREPARED sh FOLDER DISK_MB SSHD...`."""
 
 
 def find_sshd() -> str:
     """Return sshd's absolute path, or skip the test saying why."""
     found = os.environ.get("EDGEPRUNE_SSHD") or shutil.which("sshd", path=f"{os.environ['PATH']}:/usr/sbin")
     if found is None:
-        pytest.skip("no sshd here: install openssh-server, or name one in EDGEPRUNE_SSHD")
+        pytest.skip(
+            "no sshd here: install openssh-server, or unpack one and name it in EDGEPRUNE_SSHD (sshd.py says how)"
+        )
     return found
 
 
@@ -65,8 +87,22 @@ class Device:
         return Device(self.name, self.home, config, proxy.port)
 
 
+def prepared(folder: Path, disk_mb: int | None) -> list[str]:
+    """What stands before sshd's command; a disk of some size needs root, else the test is skipped."""
+    if (
+        os.geteuid() == 0
+        and subprocess.run(["unshare", "-m", "true"], capture_output=True, check=False).returncode == 0
+    ):
+        return ["unshare", "-m", "sh", "-c", PREPARED, "sh", str(folder), str(disk_mb or "")]
+    if disk_mb is not None:
+        pytest.skip("only root can mount a small disk")
+    return []
+
+
 @contextmanager
-def start(folder: Path, name: str, python: str) -> Iterator[Device]:
+def start(
+    folder: Path, name: str, python: str, disk_mb: int | None = None, environment: dict[str, str] | None = None
+) -> Iterator[Device]:
     """Run a device in a folder, with an interpreter that its users know as python3; it is stopped at the end."""
     sshd, port, home = find_sshd(), free_port(), folder / "home"
     home.mkdir(parents=True)
@@ -74,6 +110,8 @@ def start(folder: Path, name: str, python: str) -> Iterator[Device]:
     (folder / "bin" / "python3").symlink_to(python)
     for key in ("host_key", "user_key"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    path = f"{folder}/bin:/usr/bin:/bin:/usr/sbin:/sbin"
+    surroundings = {"HOME": str(home), "PATH": path} | (environment or {})
     prefix = offline_prefix()
     isolated = [f'ForceCommand exec {prefix} sh -c "$SSH_ORIGINAL_COMMAND"'] if prefix else []
     settings = [
@@ -85,7 +123,7 @@ def start(folder: Path, name: str, python: str) -> Iterator[Device]:
         "UsePAM no",
         "PasswordAuthentication no",
         "PidFile none",
-        f"SetEnv HOME={home} PATH={folder}/bin:/usr/bin:/bin:/usr/sbin:/sbin",
+        "SetEnv " + " ".join(f'"{key}={value}"' for key, value in surroundings.items()),
         *isolated,
     ]
     (folder / "sshd_config").write_text("\n".join([*settings, ""]))
@@ -97,7 +135,8 @@ def start(folder: Path, name: str, python: str) -> Iterator[Device]:
         f"UserKnownHostsFile {folder}/known_hosts\nGlobalKnownHostsFile none\n"
     )
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen([sshd, "-D", "-e", "-f", str(folder / "sshd_config")], stderr=log)
+        command = [*prepared(folder, disk_mb), sshd, "-D", "-e", "-f", str(folder / "sshd_config")]
+        process = subprocess.Popen(command, stderr=log)
     try:
         for _ in range(100):
             if process.poll() is not None or "Server listening" in (folder / "log").read_text():
@@ -129,44 +168,58 @@ class Proxy:
         self.cut_after: int | None = None
         self.refusing_from: int | None = None
         """Connections beyond so many are refused."""
-        self.frozen = False
-        """Open connections say nothing any more, as when a cable is pulled."""
+        self.frozen_after: int | None = None
+        """Bytes towards the device after which the open connection says nothing any more, as when a cable is pulled."""
         self.bytes_per_s = float("inf")
+        self.closed = False
         self._open: list[socket.socket] = []
+        self._threads: list[threading.Thread] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._start(self._accept)
+
+    def _start(self, work: Callable[..., None], *arguments: object) -> None:
+        thread = threading.Thread(target=work, args=arguments, daemon=True)
+        self._threads.append(thread)
+        thread.start()
 
     def cut(self) -> None:
         """Break every connection."""
         for end in self._open:
             with suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
-        self._open.clear()
 
     def close(self) -> None:
-        self._listener.close()
+        self.closed = True
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)  # closing alone does not wake who waits for it
         self.cut()
+        for thread in self._threads:
+            thread.join()
+        for end in (self._listener, *self._open):
+            end.close()
 
     def _accept(self) -> None:
-        while True:
-            try:
+        with suppress(OSError):
+            while True:
                 near, _ = self._listener.accept()
-            except OSError:
-                return
-            if self.refusing_from is not None and self.connections >= self.refusing_from:
-                near.close()
-                continue
-            self.connections += 1
-            far = socket.create_connection(("127.0.0.1", self.target))
-            self._open += [near, far]
-            threading.Thread(target=self._forward, args=(near, far, True), daemon=True).start()
-            threading.Thread(target=self._forward, args=(far, near, False), daemon=True).start()
+                if self.refusing_from is not None and self.connections >= self.refusing_from:
+                    near.close()
+                    continue
+                self.connections += 1
+                far = socket.create_connection(("127.0.0.1", self.target))
+                self._open += [near, far]
+                frozen = threading.Event()
+                self._start(self._forward, near, far, True, frozen)
+                self._start(self._forward, far, near, False, frozen)
 
-    def _forward(self, source: socket.socket, sink: socket.socket, counted: bool) -> None:
+    def _forward(self, source: socket.socket, sink: socket.socket, counted: bool, frozen: threading.Event) -> None:
         with suppress(OSError):
             while data := source.recv(1 << 16):
-                while self.frozen:
+                if counted and self.frozen_after is not None and self.sent > self.frozen_after:
+                    self.frozen_after = None
+                    frozen.set()
+                while frozen.is_set() and not self.closed:
                     time.sleep(0.05)
                 time.sleep(len(data) / self.bytes_per_s)
                 if counted and self.cut_after is not None and self.sent + len(data) > self.cut_after:

@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import signal
-import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,43 +16,14 @@ from edgeprune.spec.bundle import open_bundle
 from edgeprune.spec.profile import Profile
 from edgeprune.spec.strict import read_json
 from tests.conftest import Here
+from tests.deploy.looks import BRIEF, LARGE, deliveries, is_tidy, run_there, started, until
 from tests.deploy.sshd import Device, Proxy, offline_prefix, start
-from tests.tiny import Done
 
-LARGE = 16 << 20
-BRIEF = ("--profile-options", "--seconds 0.2")
 Link = tuple[Device, Proxy]
 
 
-def _hosts(done: Done) -> list[dict[str, Any]]:
-    assert done.code == 0, done.err
-    hosts: list[dict[str, Any]] = json.loads(done.out)["hosts"]
-    return hosts
-
-
-def _ssh(device: Device, command: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*device.ssh.split(), device.name, command], capture_output=True, text=True, check=False)
-
-
-def _until(met: Callable[[], object], seconds: float = 30) -> None:
-    end = time.monotonic() + seconds
-    while not met():
-        assert time.monotonic() < end, "it never came"
-        time.sleep(0.02)
-
-
-def _is_tidy(device: Device) -> None:
-    """Nothing half-done is left: no files on their way, no jobs, no environment that is not whole."""
-    assert not list((device.folder / "inbox").iterdir())
-    assert not list((device.folder / "jobs").iterdir())
-    for folder in (device.folder / "environments").iterdir():
-        assert (folder / "whole").is_file()
-        assert not (folder / "wheels").exists()
-    assert not [path for path in (device.folder / "bundles").iterdir() if path.name.startswith(".")]
-
-
 def test_a_profile_comes_back_from_python_310_without_network(jetson: Device, bundle: Path, here: Here) -> None:
-    (host,) = _hosts(here("deploy", str(bundle), "jetson", "--ssh", jetson.ssh, *BRIEF, "--json"))
+    (host,) = deliveries(here("deploy", str(bundle), "jetson", "--ssh", jetson.ssh, *BRIEF, "--json"))
     profile = read_json(Profile, Path(host["profile_file"]))
     assert Path(host["profile_file"]).is_relative_to(bundle.parent / "profiles" / "jetson")
     assert profile.versions["python"].startswith("3.10.")
@@ -67,23 +34,23 @@ def test_a_profile_comes_back_from_python_310_without_network(jetson: Device, bu
     assert host["answers"]["checked"] == 3
     assert not host["waiting"]
     assert open_bundle(Path(host["bundle"])).digest == profile.bundle_sha256
-    _is_tidy(jetson)
+    is_tidy(jetson)
 
 
 def test_what_runs_on_the_device_has_no_network(jetson: Device) -> None:
     if offline_prefix() is None:
         pytest.skip("this kernel lets us make no network namespace")
     reach = "import socket; socket.create_connection(('127.0.0.1', 22), 1)"
-    done = _ssh(jetson, f'python3 -c "{reach}"')
+    done = run_there(jetson, f'python3 -c "{reach}"')
     assert "Network is unreachable" in done.stderr
 
 
 def test_the_second_time_hardly_anything_is_sent(link: Link, bundle: Path, here: Here) -> None:
     device, proxy = link
     command = ("deploy", str(bundle), "jetson", "--ssh", device.ssh, "--no-profile", "--json")
-    _hosts(here(*command))
+    deliveries(here(*command))
     before = proxy.sent
-    (host,) = _hosts(here(*command))
+    (host,) = deliveries(here(*command))
     assert proxy.sent - before < 100_000
     assert host["profile"] is None
     assert host["answers"]["worst"] <= host["answers"]["tolerance"]
@@ -93,12 +60,12 @@ def test_a_connection_that_breaks_in_the_transfer_goes_on(link: Link, large_bund
     device, proxy = link
     proxy.cut_after = LARGE // 2
     done = here("deploy", str(large_bundle), "jetson", "--ssh", device.ssh, "--no-profile", "--json")
-    (host,) = _hosts(done)
+    (host,) = deliveries(done)
     assert proxy.connections == 2
     assert LARGE < proxy.sent < 1.2 * LARGE
     assert "connection broke, trying again" in done.err
     assert open_bundle(Path(host["bundle"])).digest == open_bundle(large_bundle).digest
-    _is_tidy(device)
+    is_tidy(device)
 
 
 def test_a_connection_that_stays_away_is_told_and_the_same_command_goes_on(
@@ -113,28 +80,23 @@ def test_a_connection_that_stays_away_is_told_and_the_same_command_goes_on(
         r"^edgeprune: jetson: the connection broke \(.*\)\. Run the same command again: .*\n\Z", done.err, re.M
     )
     proxy.refusing_from = None
-    _hosts(here(*command))
+    deliveries(here(*command))
     assert LARGE < proxy.sent < 1.2 * LARGE
-    _is_tidy(device)
-
-
-def _command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return subprocess.Popen([sys.executable, "-m", "edgeprune", *arguments], cwd=cwd, env=environment, text=True)
+    is_tidy(device)
 
 
 def test_a_command_killed_in_the_transfer_goes_on(link: Link, large_bundle: Path, tmp_path: Path, here: Here) -> None:
     device, proxy = link
     command = ("deploy", str(large_bundle), "jetson", "--ssh", device.ssh, "--no-profile", "--json")
     proxy.bytes_per_s = 1.5 * LARGE
-    process = _command(*command, cwd=tmp_path)
-    _until(lambda: proxy.sent > LARGE // 2)
+    process = started(*command, cwd=tmp_path)
+    until(lambda: proxy.sent > LARGE // 2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert proxy.sent < LARGE
-    _hosts(here(*command))
+    deliveries(here(*command))
     assert LARGE < proxy.sent < 1.2 * LARGE
-    _is_tidy(device)
+    is_tidy(device)
 
 
 def _pid(device: Device) -> str | None:
@@ -158,10 +120,10 @@ def test_a_measurement_outlives_its_connection(link: Link, bundle: Path, here: H
     seen: list[str | None] = []
 
     def watch() -> None:
-        _until(lambda: _pid(device))
+        until(lambda: _pid(device))
         seen.append(_pid(device))
         proxy.cut()
-        _until(lambda: proxy.connections == 2)
+        until(lambda: proxy.connections == 2)
         time.sleep(0.5)
         seen.append(_pid(device))
 
@@ -169,11 +131,11 @@ def test_a_measurement_outlives_its_connection(link: Link, bundle: Path, here: H
     watcher.start()
     done = here("deploy", str(bundle), "jetson", "--ssh", device.ssh, "--profile-options", "--seconds 3", "--json")
     watcher.join()
-    (host,) = _hosts(done)
+    (host,) = deliveries(done)
     assert seen[0] == seen[1] is not None
     assert proxy.connections == 2
     assert Path(host["profile_file"]).is_file()
-    _is_tidy(device)
+    is_tidy(device)
 
 
 def test_a_measurement_outlives_its_command_and_waits_for_the_next(
@@ -181,16 +143,16 @@ def test_a_measurement_outlives_its_command_and_waits_for_the_next(
 ) -> None:
     device, _ = link
     command = ("deploy", str(bundle), "jetson", "--ssh", device.ssh, "--profile-options", "--seconds 1.5", "--json")
-    process = _command(*command, cwd=tmp_path)
-    _until(lambda: _pid(device))
+    process = started(*command, cwd=tmp_path)
+    until(lambda: _pid(device))
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (bundle.parent / "profiles").exists()
-    _until(lambda: list((device.folder / "jobs").glob("*/code")))
-    (host,) = _hosts(here(*command))
+    until(lambda: list((device.folder / "jobs").glob("*/code")))
+    (host,) = deliveries(here(*command))
     assert host["waiting"]
     assert Path(host["profile_file"]).is_file()
-    _is_tidy(device)
+    is_tidy(device)
 
 
 def test_two_devices_at_once_each_with_wheels_for_its_python(
@@ -199,13 +161,13 @@ def test_two_devices_at_once_each_with_wheels_for_its_python(
     both = tmp_path / "both"
     both.write_text(jetson.config.read_text() + desktop.config.read_text())
     done = here("deploy", str(bundle), "jetson", "desktop", "--ssh", f"ssh -F {both}", *BRIEF, "--json")
-    hosts = _hosts(done)
+    hosts = deliveries(done)
     assert [host["host"] for host in hosts] == ["jetson", "desktop"]
     here_now = ".".join(map(str, sys.version_info[:2]))
     assert [host["device"]["python"].rpartition(".")[0] for host in hosts] == ["3.10", here_now]
     assert len({host["profile_file"] for host in hosts}) == 2
     for device in (jetson, desktop):
-        _is_tidy(device)
+        is_tidy(device)
     cleaned = here("deploy", "--clean", "desktop", "--ssh", f"ssh -F {both}")
     assert cleaned.out == "desktop: all removed\n"
     assert not desktop.folder.exists()
@@ -214,10 +176,21 @@ def test_two_devices_at_once_each_with_wheels_for_its_python(
 def test_one_device_that_fails_does_not_stop_the_other(
     jetson: Device, bundle: Path, tmp_path: Path, here: Here
 ) -> None:
-    with start(tmp_path / "old", "old", "/bin/true") as old:
+    with start(tmp_path / "old", "old", "/bin/false") as old:
         both = tmp_path / "both"
         both.write_text(jetson.config.read_text() + old.config.read_text())
-        done = here("deploy", str(bundle), "old", "jetson", "--ssh", f"ssh -F {both}", "--no-profile", "--json")
+        done = here(
+            "deploy",
+            str(bundle),
+            "old",
+            "jetson",
+            "--ssh",
+            f"ssh -F {both}",
+            "--python",
+            "python3",
+            "--no-profile",
+            "--json",
+        )
         failed, delivered = json.loads(done.out)["hosts"]
         assert done.code == 2
         assert delivered["answers"]["checked"] == 3

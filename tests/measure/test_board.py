@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from edgeprune.cli.doctor import lines
 from edgeprune.measure.abilities import abilities
 from edgeprune.measure.board import power_modes, read_board
 from edgeprune.measure.clocks import Watch, read_clocks, throttle_counts
@@ -26,6 +27,25 @@ def test_a_jetson_s_board_release_and_mode(tree: Tree, tmp_path):
     assert device_targets(host)[0] == tree.target
     for other in JETSONS:
         assert (mismatch(host, load_target(str(other.target))) is None) == (other is tree)
+
+
+@pytest.mark.parametrize(
+    ("release", "l4t", "jetpack"),
+    [
+        ("R36 (release), REVISION: 4.3", "36.4.3", "6.2"),
+        ("R36 (release), REVISION: 4.7", "36.4.7", "6.2.1"),
+        ("R35 (release), REVISION: 6.4", "35.6.4", "5.1"),
+        ("R99 (release), REVISION: 0.0", "99.0.0", None),
+    ],
+)
+def test_without_its_package_jetpack_goes_by_the_release(release, l4t, jetpack, tmp_path):
+    """As in a container, which has no device tree either."""
+    board = read_board(lay(tmp_path, {"etc/nv_tegra_release": f"# {release}, GCID: 1, BOARD: generic\n"}))
+    assert board is not None
+    assert (board.l4t, board.jetpack, board.soc) == (l4t, jetpack, None)
+    text = "\n".join(lines(abilities(tmp_path)))
+    assert f"L4T {l4t}, JetPack {jetpack or 'not told'}" in text
+    assert "SoC not told" in text
 
 
 def test_ids_of_modes_are_the_board_s_own():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -14,7 +13,6 @@ from edgeprune.engine.trt.settings import BuildSettings
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.board import Board
 from edgeprune.measure.gate import Device, gate
-from edgeprune.measure.jetpack import jetpack_version
 from edgeprune.measure.probe import Host
 from edgeprune.spec.bundle import Manifest
 from edgeprune.spec.target import load_target
@@ -22,9 +20,10 @@ from edgeprune.spec.target import load_target
 NANO, NX, AGX = (f"NVIDIA Jetson {name} Developer Kit" for name in ("Orin Nano", "Orin NX", "AGX Orin"))
 
 
-def _device(board: str, release: str, jetpack: tuple[int, ...] | None = None, capability: str = "8.7") -> Device:
-    host = Host(board, "", (), 6, 8 << 30, (), None)
-    return Device(host, Gpu("Orin", capability, 8 << 30, True, "12.6"), parse_release(release), jetpack)
+def _device(name: str, release: str, jetpack: str | None = None, capability: str = "8.7") -> Device:
+    board = Board(None, None, None, None, jetpack, None, ())
+    host = Host(name, "", (), 6, 8 << 30, (), None, board)
+    return Device(host, Gpu("Orin", capability, 8 << 30, True, "12.6"), parse_release(release))
 
 
 def _manifest(**more: Any) -> Manifest:
@@ -39,26 +38,26 @@ def _refused(device: Device, target: str = "jetson-orin-nano", any_device: bool 
 
 
 def test_the_target_itself_passes() -> None:
-    for release, jetpack in (("10.3.0", (6, 2)), ("10.16.2.10", (7, 2))):
+    for release, jetpack in (("10.3.0", "6.2"), ("10.16.2.10", "7.2-b12")):
         device = _device(NANO, release, jetpack)
         assert gate(_manifest(), load_target("jetson-orin-nano"), device, BuildSettings()) == []
 
 
 def test_an_orin_nx_with_tensorrt_85_is_refused_with_the_reason() -> None:
-    said = _refused(_device(NX, "8.5.2.2", (5, 1)))
+    said = _refused(_device(NX, "8.5.2.2", "5.1"))
     assert "this is NVIDIA Jetson Orin NX Developer Kit, not Jetson Orin Nano 8GB" in said
     assert "TensorRT 8.5.2.2 of JetPack 5.1 is older than those of the target (10.3, 10.16)" in said
 
 
 def test_tensorrt_11_on_jetpack_is_refused_with_the_reason() -> None:
-    for jetpack in ((6, 2), (7, 2)):
+    for jetpack in ("6.2", "7.2"):
         said = _refused(_device(NANO, "11.4.0.106", jetpack), any_device=True)
         assert "TensorRT 11.4.0.106 of JetPack" in said
         assert "from 11.4.1 on TensorRT 11 runs on JetPack 7.2.2 and later, on AGX Orin and Thor" in said
-    assert "7.2.2" in _refused(_device(NANO, "11.4.1", (7, 2, 2)))  # not on an Orin Nano
-    assert "from 11.4.1 on" in _refused(_device(AGX, "11.4.0.106", (7, 2, 2)), "jetson-agx-orin")
+    assert "7.2.2" in _refused(_device(NANO, "11.4.1", "7.2.2"))  # not on an Orin Nano
+    assert "from 11.4.1 on" in _refused(_device(AGX, "11.4.0.106", "7.2.2"), "jetson-agx-orin")
     notes = gate(
-        _manifest(), load_target("jetson-agx-orin"), _device(AGX, "11.4.1", (7, 2, 2)), BuildSettings()
+        _manifest(), load_target("jetson-agx-orin"), _device(AGX, "11.4.1", "7.2.2"), BuildSettings()
     )  # fmt: skip
     assert notes == ["TensorRT 11.4.1 is none of those that the target lists (10.3, 10.16)"]
     container = _device(AGX, "11.4.1.1", None)
@@ -68,19 +67,19 @@ def test_tensorrt_11_on_jetpack_is_refused_with_the_reason() -> None:
 def test_a_board_that_does_not_call_itself_a_jetson_is_one() -> None:
     board = Board("p3767-0000", "Orin (tegra234)", "8.7", None, None, None, ())
     host = Host("NVIDIA Orin NX Developer Kit", "", (), 6, 8 << 30, (), None, board)
-    device = Device(host, Gpu("Orin", "8.7", 8 << 30, True, "12.6"), parse_release("11.4.0.106"), None)
+    device = Device(host, Gpu("Orin", "8.7", 8 << 30, True, "12.6"), parse_release("11.4.0.106"))
     assert "TensorRT 11.4.0.106 is not supported by NVIDIA" in _refused(device, "jetson-orin-nx")
 
 
 def test_another_module_with_the_same_gpu_is_noted() -> None:
-    notes = gate(_manifest(), load_target("jetson-orin-nano"), _device(NX, "10.3.0", (6, 2)), BuildSettings())
+    notes = gate(_manifest(), load_target("jetson-orin-nano"), _device(NX, "10.3.0", "6.2"), BuildSettings())
     assert notes == ["this is NVIDIA Jetson Orin NX Developer Kit, not Jetson Orin Nano 8GB"]
 
 
 def test_another_capability_is_refused_unless_any_device_will_do() -> None:
     desktop = Device(
         Host("x86_64 Linux", "", ("NVIDIA H200",), 16, 1 << 37, (), None),
-        Gpu("NVIDIA H200", "9.0", 1 << 37, False, "12.8"), parse_release("10.13.3.9"), None,
+        Gpu("NVIDIA H200", "9.0", 1 << 37, False, "12.8"), parse_release("10.13.3.9"),
     )  # fmt: skip
     said = _refused(desktop, "rtx-4090")
     assert "NVIDIA H200 has compute capability 9.0, and the target 8.9" in said
@@ -98,7 +97,7 @@ def test_another_capability_is_refused_unless_any_device_will_do() -> None:
     ],
 )
 def test_options_that_a_jetson_has_not(settings: dict[str, bool], words: str | None) -> None:
-    device = _device(NANO, "10.3.0", (6, 2))
+    device = _device(NANO, "10.3.0", "6.2")
     if words is None:
         assert gate(_manifest(), load_target("jetson-orin-nano"), device, BuildSettings(**settings)) == []
     else:
@@ -108,27 +107,12 @@ def test_options_that_a_jetson_has_not(settings: dict[str, bool], words: str | N
 def test_a_bundle_for_onnx_runtime_is_sent_to_profile() -> None:
     with pytest.raises(EdgepruneError, match="edgeprune profile runs"):
         gate(
-            _manifest(runtime="onnxruntime"), load_target("jetson-orin-nano"), _device(NANO, "10.3.0", (6, 2)),
+            _manifest(runtime="onnxruntime"), load_target("jetson-orin-nano"), _device(NANO, "10.3.0", "6.2"),
             BuildSettings(),
         )  # fmt: skip
 
 
-def test_jetpack_by_package_else_by_release(tmp_path: Path) -> None:
-    assert jetpack_version(tmp_path) is None
-    (tmp_path / "etc").mkdir()
-    release = tmp_path / "etc/nv_tegra_release"
-    for line, version in (
-        ("R36 (release), REVISION: 4.3", (6, 2)),
-        ("R36 (release), REVISION: 4.7", (6, 2, 1)),
-        ("R35 (release), REVISION: 6.4", (5, 1)),
-        ("R99 (release), REVISION: 0.0", None),
-    ):
-        release.write_text(f"# {line}, GCID: 1, BOARD: generic\n", encoding="utf-8")
-        assert jetpack_version(tmp_path) == version
-    status = tmp_path / "var/lib/dpkg/status"
-    status.parent.mkdir(parents=True)
-    status.write_text(
-        "Package: other\nVersion: 1.0\n\nPackage: nvidia-jetpack\nStatus: install ok installed\nVersion: 7.2.2-b12\n",
-        encoding="utf-8",
-    )
-    assert jetpack_version(tmp_path) == (7, 2, 2)
+def test_numbers_of_jetpack_without_the_build() -> None:
+    assert _device(NANO, "10.13.3", "7.1-b40").jetpack == (7, 1)
+    assert _device(NANO, "10.13.3", "6.2.1").software == "TensorRT 10.13.3 of JetPack 6.2.1"
+    assert _device(NANO, "10.13.3", None).jetpack is None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
+import random
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -14,10 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from edgeprune.engine.ort import open_model
+from edgeprune.errors import EdgepruneError
 from edgeprune.measure.golden import load_golden
 from edgeprune.packaging.forms import TEMPLATES, Order, as_cpp, as_python
 from edgeprune.spec.bundle import Bundle, open_bundle
 from tests.packaging import conftest as shared
+from tests.packaging import mutations
 from tests.tiny import Done
 
 PIL = pytest.importorskip("PIL.Image")
@@ -38,7 +42,7 @@ def random_image(seed: int, height: int, width: int, channels: int) -> np.ndarra
 def python_input(bundle: Bundle, image: np.ndarray) -> np.ndarray:
     """The network's input as the images of the training were prepared."""
     from edgeprune.model.batches import normalise
-    from edgeprune.model.images import Frame, pixels
+    from edgeprune.pictures import Frame, pixels
 
     wanted = bundle.manifest.preprocessing
     picture = PIL.fromarray(image[..., 0] if image.shape[2] == 1 else image)
@@ -123,6 +127,19 @@ def test_the_example_classifies_as_the_python_package_does(native: Path, tmp_pat
     assert cpp[-1].startswith("latency: p50 ")
 
 
+def test_the_program_of_the_page_runs(native: Path, tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/packaging.md").read_text(encoding="utf-8")
+    (program,) = re.findall(r"^```cpp\n(.*?)^```$", page, re.M | re.S)
+    (tmp_path / "page.cpp").write_text(program)
+    build, library = native / "build/libedgeprune.a", native / "onnxruntime/lib/libonnxruntime.so"
+    flags = ["-std=c++17", *shared.FLAGS, "-I", native / "package/include"]
+    linked = [build, library, f"-Wl,-rpath,{library.parent}"]
+    shared.succeed("g++", *flags, tmp_path / "page.cpp", "-o", tmp_path / "page", *linked)
+    (tmp_path / "bundle").symlink_to(native / "bundle")
+    answers = shared.succeed("sh", "-c", f"cd {tmp_path} && ./page").splitlines()
+    assert sorted(line.split("%")[1].strip() for line in answers) == ["cat", "dog", "owl"]
+
+
 def test_the_example_reads_jpeg_as_pillow_does(native: Path, tmp_path: Path) -> None:
     if "jpeg" not in shared.succeed("ldd", native / "classify"):
         pytest.skip("libjpeg was not found when the example was built")
@@ -183,23 +200,6 @@ def test_an_onnx_file_that_the_runtime_refuses_is_one_line(native: Path, tmp_pat
     assert "does not take it" in done.stderr
 
 
-TENSORRT, CUDA = "EDGEPRUNE_TEST_TENSORRT_INCLUDE", "EDGEPRUNE_TEST_CUDA_INCLUDE"
-"""Folders of NvInfer.h, several with : between them, and the one of cuda_runtime_api.h."""
-
-
-def test_the_tensorrt_source_compiles_against_its_headers(tmp_path: Path) -> None:
-    shared.need("g++")
-    places = [place for place in os.environ.get(TENSORRT, "").split(os.pathsep) if place]
-    cuda = os.environ.get(CUDA, "/usr/local/cuda/include")
-    if not places or not (Path(cuda) / "cuda_runtime_api.h").is_file():
-        pytest.skip(f"no headers of TensorRT and CUDA: {TENSORRT} and {CUDA} may name their folders")
-    as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")
-    strict = ["-std=c++17", "-Wall", "-Wextra", "-Wconversion", "-Wshadow", "-Werror", "-fsyntax-only"]
-    for place in places:
-        include = ["-isystem", place, "-isystem", cuda, "-I", tmp_path / "cpp/include", "-I", tmp_path / "cpp/src"]
-        shared.succeed("g++", *strict, *include, tmp_path / "cpp/src/tensorrt.cpp")
-
-
 def test_cmake_says_what_it_does_not_find(tmp_path: Path) -> None:
     shared.need("cmake", "g++")
     as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")
@@ -217,3 +217,53 @@ def test_cmake_says_what_it_does_not_find(tmp_path: Path) -> None:
     if done.returncode == 0:
         pytest.skip("TensorRT is installed here")
     assert "-DTENSORRT_ROOT=FOLDER" in " ".join(done.stderr.split())
+
+
+STRICTER = "out of range", "does not know it", "expected", "dtype: missing"
+"""Python takes true as 1 and "8" as 8, and knows what a tensor is of where it is not said."""
+
+
+def _python_says(folder: Path) -> str:
+    try:
+        bundle = open_bundle(folder)
+        load_golden(bundle)
+        assert bundle.labels
+    except EdgepruneError as error:
+        return str(error)
+    return "sound"
+
+
+def _cpp_and_python(native: Path, make_bundle, tmp_path: Path, count: int) -> None:
+    sound = make_bundle("sound")
+    folders, python = [], []
+    for number in range(count):
+        folders.append(tmp_path / "work" / str(number))
+        mutations.mutate_bundle(random.Random(77_000 + number), sound, folders[-1])
+        python.append(_python_says(folders[-1]))
+    done = subprocess.run(
+        [native / "driver", "load"],
+        input="".join(f"{folder}\n" for folder in folders),
+        env=os.environ | shared.CALM,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    cpp = done.stdout.splitlines()
+    assert len(cpp) == count  # one line each
+    for said, other in zip(cpp, python, strict=True):
+        if said == "sound":
+            # C++ reads fewer fields of a manifest than Python does, and sums whole files where a zip sums its members.
+            assert not any(word in other for word in ("does not match its sha256", "no bundle here")), other
+        elif other == "sound":
+            assert any(word in said for word in STRICTER), said
+    assert 0 < cpp.count("sound") < 0.5 * count
+
+
+def test_mutated_bundles_in_cpp(native: Path, make_bundle, tmp_path: Path) -> None:
+    _cpp_and_python(native, make_bundle, tmp_path, 300)
+
+
+@pytest.mark.slow
+def test_thousands_of_mutated_bundles_in_cpp(native: Path, make_bundle, tmp_path: Path) -> None:
+    _cpp_and_python(native, make_bundle, tmp_path, 5000)

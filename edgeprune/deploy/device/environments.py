@@ -99,8 +99,8 @@ def _remove(folder: Path) -> None:
 def _must(command: list[str], beat: Beat) -> None:
     code, text = run(command, beat)
     if code:
-        last = (text.strip().splitlines() or [f"exit code {code}"])[-1]
-        raise Refused(f"its virtual environment could not be made ({last}).")
+        last = (text.strip().splitlines() or [f"exit code {code}"])[-1].removeprefix("ERROR: ")
+        raise Refused(f"its virtual environment could not be made ({last}). Mend that, then run it again.")
 
 
 def run(command: list[str], beat: Beat) -> tuple[int, str]:

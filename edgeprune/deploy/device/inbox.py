@@ -41,6 +41,12 @@ def _tell(beat: Beat, before: int, count: int) -> None:
         say(received=before + count)
 
 
+def arrived(root: Path, files: list[str]) -> int:
+    """How many bytes of files are here already, whole or in part."""
+    paths = [root / INBOX / f"{sha}{end}" for sha in files for end in ("", ".part")]
+    return sum(path.stat().st_size for path in paths if path.is_file())
+
+
 def _kept(inbox: Path, sha: str, size: int) -> int:
     """How many bytes of a file arrived before."""
     part = inbox / f"{sha}.part"

@@ -35,14 +35,17 @@ class Beat:
 
 
 def claim(root: Path) -> None:
-    """Make the folder ours.
+    """Make the folder ours, and nobody else's: what lies in it is run.
 
     Raises:
-        Refused: it holds something else.
+        Refused: it holds something else, or belongs to another user.
     """
+    if root.exists() and root.stat().st_uid != os.geteuid():
+        raise Refused(f"{root} belongs to another user. Name another folder with --folder.")
     if root.exists() and not is_ours(root) and (not root.is_dir() or any(root.iterdir())):
         raise Refused(f"{root} holds something else. Name another folder with --folder.")
-    root.mkdir(parents=True, exist_ok=True)
+    root.mkdir(mode=0o700, parents=True, exist_ok=True)
+    root.chmod(0o700)
     (root / MARK).touch()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import platform
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeprune.deploy.device.environments import environment, needed, platforms
-from edgeprune.deploy.device.inbox import empty, holds, place, receive
+from edgeprune.deploy.device.inbox import arrived, empty, holds, place, receive
 from edgeprune.deploy.device.jobs import forget, job, stop_all
 from edgeprune.deploy.device.lock import LOCK, MARK, is_ours, locked
 from edgeprune.deploy.device.wire import READY, Refused, say
@@ -27,6 +28,7 @@ def hello(root: Path) -> dict[str, Any]:
     """
     if not root.is_absolute():
         raise Refused(f"{root} is no absolute path. Give --folder one that begins with / or ~.")
+    root = root.resolve()  # a link to a larger disk stays when its target is removed
     there = next(folder for folder in (root, *root.parents) if folder.is_dir())
     board = Path("/proc/device-tree/model")
     return {
@@ -61,10 +63,13 @@ def clean(root: Path) -> bool:
     return True
 
 
+FULL = (errno.ENOSPC, errno.EDQUOT)
+FREE_SOME = " Free some space there, then run the same command again: it goes on where it stopped."
 VERBS: dict[str, Callable[..., Any]] = {
     "hello": hello,
     "platforms": platforms,
     "needed": needed,
+    "arrived": arrived,
     "receive": receive,
     "holds": holds,
     "place": place,
@@ -78,18 +83,33 @@ VERBS: dict[str, Callable[..., Any]] = {
 
 def serve() -> None:
     """Answer until the connection ends, or until a request fails, after which the stream may hold half a file."""
+    os.umask(0o077)
     try:
         say(ready=READY)
         for line in iter(sys.stdin.buffer.readline, b""):
             request = json.loads(line)
             try:
-                answer = VERBS[request.pop("verb")](Path(request.pop("root")).expanduser(), **request)
+                answer = VERBS[request.pop("verb")](_expanded(request.pop("root")), **request)
             except Refused as reason:
                 return say(error=str(reason))
-            except BrokenPipeError:
+            except (BrokenPipeError, EOFError):
                 raise
             except OSError as error:
-                return say(error=f"{error.filename or 'a file'}: {error.strerror}.")
+                return say(error=_told(error))
+            except Exception as fault:  # told, or it would look like a connection that broke
+                return say(error=f"{type(fault).__name__} in {line[:80]!r} ({fault}). Please report this.")
             say(done=answer)
     except (BrokenPipeError, EOFError, KeyboardInterrupt):
         os._exit(1)  # nobody listens
+
+
+def _expanded(root: str) -> Path:
+    try:
+        return Path(root).expanduser()
+    except RuntimeError:
+        raise Refused(f"{root}: no such user there. Give --folder an absolute path.") from None
+
+
+def _told(error: OSError) -> str:
+    where = f"{error.filename}: " if error.filename else ""
+    return f"{where}{error.strerror}.{FREE_SOME if error.errno in FULL else ''}"

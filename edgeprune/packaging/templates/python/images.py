@@ -21,8 +21,10 @@ def read_image(path: Path) -> np.ndarray:
         from PIL import Image
 
         with Image.open(path) as picture:
-            grey = picture.mode in ("1", "L", "LA")
-            pixels = np.asarray(picture.convert("L" if grey else "RGB"))
+            wide = picture.mode.startswith("I;16")  # Pillow would clip 16 bits to 255 instead of scaling them
+            grey = wide or picture.mode in ("1", "L", "LA")
+            pixels = np.asarray(picture if wide else picture.convert("L" if grey else "RGB"))
+            pixels = (pixels.astype(np.uint16) >> 8).astype(np.uint8) if wide else pixels
         return pixels[..., None] if grey else pixels
     header = NETPBM.match(content)
     if header is None or int(header[4]) != 255:

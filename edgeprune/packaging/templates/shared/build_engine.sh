@@ -13,10 +13,11 @@ case "$version" in
     '') echo "build_engine.sh: $trtexec does not say its version. Give another one." >&2; exit 2 ;;
 esac
 if [ "$version" -ge 110000 ]; then flags=; elif [ "$version" -ge 101200 ]; then flags=--stronglyTyped; else flags='@FLAGS@'; fi
+if [ "$version" -lt 8600 ]; then only=--buildOnly; else only=--skipInference; fi
 
 # shellcheck disable=SC2086 # several flags
 "$trtexec" --onnx=@ONNX@ --saveEngine=engine.plan.partial $flags \
-    --minShapes=@INPUT@:1x@SHAPE@ --optShapes=@INPUT@:1x@SHAPE@ --maxShapes=@INPUT@:@BATCH@x@SHAPE@ --skipInference
+    --minShapes=@SHELL_INPUT@:1x@SHAPE@ --optShapes=@SHELL_INPUT@:1x@SHAPE@ --maxShapes=@SHELL_INPUT@:@BATCH@x@SHAPE@ "$only"
 mv engine.plan.partial engine.plan
 sha256sum engine.plan > engine.plan.sha256
 echo "engine.plan is built for TensorRT v$version and this GPU only."

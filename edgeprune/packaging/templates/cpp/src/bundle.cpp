@@ -15,6 +15,7 @@ constexpr int newest_schema = 1;
 constexpr std::uintmax_t most_manifest_bytes = 4u << 20;
 constexpr std::uintmax_t most_file_bytes = std::uintmax_t{8} << 30;
 constexpr std::int64_t most_values = std::int64_t{1} << 31;  // of one tensor: what both runtimes can index
+constexpr std::size_t most_word_bytes = 800;                 // 200 characters
 constexpr double most_pixels = 1 << 15;                      // along a side
 
 Error damaged(const std::filesystem::path& path, const std::string& name) {
@@ -39,10 +40,19 @@ public:
 
     const std::string& text(const std::string& key) const { return as<std::string>(at(key), key, "a string"); }
 
+    // What is shown: no line break, and nothing that steers a terminal.
+    const std::string& word(const std::string& key) const {
+        const std::string& value = text(key);
+        const auto odd = [](char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7F; };
+        if (value.empty() || value.size() > most_word_bytes || std::any_of(value.begin(), value.end(), odd))
+            throw Error(where_ + "." + key + ": out of range");
+        return value;
+    }
+
     const std::string& one_of(const std::string& key, std::initializer_list<const char*> known) const {
         const std::string& value = text(key);
         if (std::find(known.begin(), known.end(), value) == known.end())
-            throw Error(where_ + "." + key + " = '" + value + "': this loader does not know it. Update the loader");
+            throw Error(where_ + "." + key + " = '" + value + "': this loader does not know it; update it");
         return value;
     }
 
@@ -96,7 +106,7 @@ private:
 
 TensorInfo tensor(const Fields& fields) {
     fields.one_of("dtype", {"float32"});
-    return {fields.text("name"), fields.shape("shape")};
+    return {fields.word("name"), fields.shape("shape")};
 }
 
 std::vector<float> floats(const std::vector<double>& values) {
@@ -159,6 +169,14 @@ Bytes checked(const std::filesystem::path& path, const std::string& name, const 
 
 }  // namespace
 
+// A runtime's words and a stranger's names may hold line breaks, and what steers a terminal.
+Error::Error(const std::string& text) : std::runtime_error([&] {
+    std::string line = text;
+    for (char& c : line)
+        if (static_cast<unsigned char>(c) < 0x20 || c == 0x7F) c = ' ';
+    return line;
+}()) {}
+
 std::size_t TensorInfo::size() const {
     std::size_t values = 1;
     for (const std::int64_t dim : shape) values *= static_cast<std::size_t>(dim);
@@ -187,11 +205,11 @@ Manifest parse_manifest(const std::string& text) {
                     std::to_string(newest_schema) + ". Take a newer loader (edgeprune package --for cpp)");
     if (schema < 1) throw Error("manifest.schema: out of range");
     Manifest manifest;
-    manifest.name = fields.text("name");
-    manifest.target = fields.text("target");
+    manifest.name = fields.word("name");
+    manifest.target = fields.word("target");
     manifest.runtime = fields.one_of("runtime", {"onnxruntime", "tensorrt"});
     manifest.precision = fields.one_of("precision", {"int8", "fp32"});
-    manifest.lowering = fields.text("lowering");
+    manifest.lowering = fields.word("lowering");
     manifest.weight_bits = static_cast<int>(fields.integer("weight_bits", 1, 64));
     manifest.input = tensor(fields.object("input"));
     manifest.output = tensor(fields.object("output"));

@@ -22,7 +22,7 @@ namespace edgeprune {
 // A fault that the user can mend; one line: what is wrong, then what to do.
 class Error : public std::runtime_error {
 public:
-    using std::runtime_error::runtime_error;
+    explicit Error(const std::string& text);
 };
 
 // Pixels as a camera or a decoder gives them: rows from the top, channels interleaved, no padding between rows.
