@@ -4,12 +4,17 @@
     pairs    --against itself, and against a network with a tenth more layers, ten times each
     budget   ResNet-18 at 224 compressed for half of its milliseconds, and for half of its multiply-adds
 
-Everything that is compared is run in turn. Weights of the ResNet-18 are random: what it takes does not depend on them.
+Everything that is compared is run in turn, with one thread. Weights are random: what a network takes does not depend on
+them. Other processes may have the processor meanwhile, and each row tells the load: a call of half a millisecond mostly
+fits between two of their turns, one of twenty does not. So stopwatches and pairs are compared on small networks, and
+the budget's ResNet-18 by the processor time of the calling thread, which does not count the waiting; its time by the
+clock is told beside it.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -29,14 +34,20 @@ from torch import nn
 
 import edgeprune
 from edgeprune.engine.ort import load_session, open_model
-from edgeprune.measure.latency import measure_interleaved, measure_latency
+from edgeprune.measure.latency import measure_latency
+from edgeprune.measure.paired import measure_paired
+from edgeprune.measure.probe import probe
 from edgeprune.measure.profile import Wishes, profile_bundle
+from edgeprune.measure.subject import open_subject
 from edgeprune.model.networks import NETWORKS
+from edgeprune.spec.profile import Profile
+from edgeprune.spec.strict import read_json
 
 TARGET, THREADS = "cpu-x86-vnni", 1
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 REPEATS, RUNS = 5, 10
-SIDE = 224
+SIDE, SMALL = 224, 32
+BLOCK, BLOCKS = 3, 25
 EDGEPRUNE = [sys.executable, "-m", "edgeprune"]
 
 
@@ -100,9 +111,9 @@ def same_calls(path: Path, x: np.ndarray, seconds: float) -> float:
 
 def loop(work: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]]:
     """Medians of the same model by three stopwatches, in turn; and what the loop costs by itself."""
-    model = exported(NETWORKS["resnet18"].build(2, 3), (3, SIDE, SIDE), work / "loop") / "model.onnx"
-    x = np.random.default_rng(0).normal(size=(1, 3, SIDE, SIDE)).astype(np.float32)
-    seconds, slices = (0.5, 2) if quick else (1.0, 4)
+    model = exported(NETWORKS["resnet20"].build(2, 3), (3, SMALL, SMALL), work / "loop") / "model.onnx"
+    x = np.random.default_rng(0).normal(size=(1, 3, SMALL, SMALL)).astype(np.float32)
+    seconds, slices = (0.5, 3) if quick else (1.0, 9)
     ways: dict[str, Callable[[], float]] = {
         "profile": lambda: measure_latency(open_model(model, THREADS), x, seconds).latency().p50,
         "bare": lambda: bare_p50(model, x, seconds),
@@ -118,7 +129,8 @@ def loop(work: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]]:
         p50 = {name: float(np.median(values)) for name, values in found.items()}
         same = same_calls(model, x, seconds)
         figures = {f"{name}_p50_ms": value for name, value in p50.items()}
-        rows.append({"part": "loop", "run": repeat, **figures, "same_calls": same})
+        rows.append({"part": "loop", "run": repeat, **figures, "same_calls": same, "load": os.getloadavg()[0]})
+        print(rows[-1], flush=True)
     bare = float(np.median([row["profile_p50_ms"] / row["bare_p50_ms"] for row in rows]))
     own = float(np.median([row["profile_p50_ms"] / row["own_p50_ms"] for row in rows]))
     same = float(np.median([row["same_calls"] for row in rows]))
@@ -147,15 +159,15 @@ def _overhead() -> float:
 
 def pairs(work: Path, quick: bool, known: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Show]]:
     """How often the interval holds 1 for a network against itself, and misses it for one with a tenth more work."""
-    shape = (3, 28, 28)
+    shape = (3, 14, 14)
     one, more = (exported(stack(count), shape, work / f"stack-{count}") for count in (20, 22))
     rows = [row for row in known if row.get("part") == "pairs"]
-    seconds = 1.0 if quick else 4.0
+    seconds = 2.0 if quick else 8.0
     for run in range(len(rows) // 2, 3 if quick else RUNS):
         for name, other in (("itself", one), ("a tenth more", more)):
             found = compared(other, one, seconds)
-            rows.append({"part": "pairs", "run": run, "against": name, **found})
-            print(rows[-1])
+            rows.append({"part": "pairs", "run": run, "against": name, **found, "load": os.getloadavg()[0]})
+            print(rows[-1], flush=True)
     held = [row["low"] <= 1 <= row["high"] for row in rows if row["against"] == "itself"]
     seen = [row["low"] > 1 for row in rows if row["against"] == "a tenth more"]
     return rows, [
@@ -171,11 +183,12 @@ def pairs(work: Path, quick: bool, known: list[dict[str, Any]]) -> tuple[list[di
 
 
 def compared(first: Path, second: Path, seconds: float) -> dict[str, float]:
-    """One run of `profile FIRST --against SECOND`."""
-    found = profile_bundle(first, seconds, THREADS, wishes=Wishes(against=second)).ratio
-    assert found is not None
-    assert found.ratio.ci is not None
-    return {"ratio": found.ratio.value, "low": found.ratio.ci[0], "high": found.ratio.ci[1], "loads": found.loads}
+    """What `profile FIRST --against SECOND` does for its ratio."""
+    one, other = (open_subject(path, probe(), THREADS, None) for path in (first, second))
+    found = measure_paired(one.again, other.again, (one.input(1), other.input(1)), seconds)
+    ratio = found.ratio()
+    assert ratio.ci is not None
+    return {"ratio": ratio.value, "low": ratio.ci[0], "high": ratio.ci[1], "loads": len(found.ratios)}
 
 
 def photographs(folder: Path) -> Path:
@@ -212,34 +225,62 @@ def compress(work: Path, name: str, *budget: str) -> dict[str, Any]:
     return result
 
 
+def in_turn(models: dict[str, Path], x: np.ndarray, blocks: int) -> dict[str, tuple[float, float]]:
+    """Median milliseconds of each network by the clock, and by the processor time of the thread that runs it."""
+    runners = {name: open_model(path, THREADS) for name, path in models.items()}
+    taken: dict[str, list[tuple[int, int]]] = {name: [] for name in models}
+    for _ in range(blocks):
+        for name, runner in runners.items():
+            runner.run(x)
+            for _ in range(BLOCK):
+                clock, processor = time.perf_counter_ns(), time.thread_time_ns()
+                runner.run(x)
+                taken[name].append((time.perf_counter_ns() - clock, time.thread_time_ns() - processor))
+    medians = {name: np.median(np.array(calls), axis=0) / 1e6 for name, calls in taken.items()}
+    return {name: (float(both[0]), float(both[1])) for name, both in medians.items()}
+
+
+def whole_network(work: Path, quick: bool) -> tuple[Profile, Path]:
+    """ResNet-18 left whole, and its profile with the table of its layers; once for a folder."""
+    table = work / "whole.json"
+    if not table.is_file():
+        torch.manual_seed(0)
+        save_file(NETWORKS["resnet18"].build(2, 3).state_dict(), str(work / "r18.safetensors"))
+        photographs(work / "photos")
+        compress(work, "whole", "--size-mb", "1000")  # within its limits, so it is left whole
+        found = profile_bundle(work / "whole" / "bundle", 2.0 if quick else 10.0, THREADS, wishes=Wishes(layers=True))
+        table.write_text(found.model_dump_json(by_alias=True), encoding="utf-8")
+    return read_json(Profile, table), table
+
+
 def budget(work: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]]:
     """Half of the milliseconds, by the table and by multiply-adds, measured in turn with the whole network."""
-    torch.manual_seed(0)
-    save_file(NETWORKS["resnet18"].build(2, 3).state_dict(), str(work / "r18.safetensors"))
-    photographs(work / "photos")
-    compress(work, "whole", "--size-mb", "1000")  # within its limits, so it is left whole
-    profile = profile_bundle(work / "whole" / "bundle", 2.0 if quick else 10.0, THREADS, wishes=Wishes(layers=True))
-    table = work / "whole.json"
-    table.write_text(profile.model_dump_json(by_alias=True), encoding="utf-8")
+    profile, table = whole_network(work, quick)
     whole = profile.latency_ms.p50
-    asked = 0.5 * whole
-    by_table = compress(work, "by-table", "--latency-ms", f"{asked:.4f}", "--latency-profile", str(table))
+    by_table = compress(work, "by-table", "--latency-ms", f"{0.5 * whole:.4f}", "--latency-profile", str(table))
     by_macs = compress(work, "by-macs", "--macs", "0.5")
     predicted = by_table["budget"]["latency_ms"]["reached"] / whole
-    names = ("whole", "by-table", "by-macs")
-    runners = [open_model(work / name / "bundle" / "model.onnx", THREADS) for name in names]
+    models = {name: work / name / "bundle" / "model.onnx" for name in ("whole", "by-table", "by-macs")}
     x = np.random.default_rng(0).normal(size=(1, 3, SIDE, SIDE)).astype(np.float32)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for repeat in range(REPEATS):
-        p50 = [latency.p50 for latency in measure_interleaved(runners, x, 1.0 if quick else 4.0)]
-        rows.append({"part": "budget", "run": repeat, **{f"{n}_p50_ms": v for n, v in zip(names, p50, strict=True)}})
-    ratios = {n: float(np.median([row[f"{n}_p50_ms"] / row["whole_p50_ms"] for row in rows])) for n in names}
+        found = in_turn(models, x, 5 if quick else BLOCKS)
+        row = {"part": "budget", "run": repeat, "load": os.getloadavg()[0]}
+        for name, (clock, processor) in found.items():
+            row |= {f"{name}_p50_ms": clock, f"{name}_processor_ms": processor}
+        rows.append(row)
+        print(row, flush=True)
+    ratios = {
+        n: float(np.median([row[f"{n}_processor_ms"] / row["whole_processor_ms"] for row in rows])) for n in models
+    }
+    clocks = {n: float(np.median([row[f"{n}_p50_ms"] / row["whole_p50_ms"] for row in rows])) for n in models}
     for name, result in (("by-table", by_table), ("by-macs", by_macs)):
         share = result["final"]["macs"] / result["dense"]["macs"]
         told = predicted if name == "by-table" else None
-        rows.append({"part": "budget", "run": name, "macs": share, "latency": ratios[name], "predicted": told})
-    apart = ratios["by-table"] / predicted - 1
+        both = {"latency": ratios[name], "latency_by_the_clock": clocks[name]}
+        rows.append({"part": "budget", "run": name, "macs": share, **both, "predicted": told})
     reached = ratios["by-table"]
+    apart = reached / predicted - 1
     return rows, [
         Show("half of the milliseconds", 4, reached, "0.45 to 0.55 of the whole, measured", 0.45 <= reached <= 0.55),
         Show("predicted against measured", 4, apart, "within 0.1", abs(apart) <= 0.1),
@@ -250,6 +291,9 @@ def budget(work: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]]:
 def main() -> None:
     """Run the parts that are asked for, all by default; the record is written after each."""
     parser = arguments(__doc__ or "")
+    parser.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="keep networks and tables here, and go on from them"
+    )
     parser.add_argument("parts", nargs="*", default=["loop", "pairs", "budget"])
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -259,9 +303,9 @@ def main() -> None:
         shows = [Show(**show) for show in json.loads(asked.json.read_text(encoding="utf-8"))["shows"]]
     with tempfile.TemporaryDirectory() as folder:
         for part in asked.parts:
-            work = Path(folder) / part
-            work.mkdir()
-            print(part)
+            work = (asked.work or Path(folder)) / part
+            work.mkdir(parents=True, exist_ok=True)
+            print(part, flush=True)
             known = rows if part == "pairs" else []
             more, decided = (
                 pairs(work, asked.quick, known)
