@@ -154,7 +154,7 @@ def _profile_notes(profile: Profile) -> list[str]:
     machine, latency = profile.machine, profile.latency_ms
     low, high = latency.p50_ci
     notes = [
-        f"{profile.name}: on {machine.processor}, {machine.threads} threads, batch {latency.batch}: "
+        f"{profile.name}: on {machine.processor}, {figures.several(machine.threads, 'thread')}, batch {latency.batch}: "
         f"p50 {latency.p50:.3f} ms [{low:.3f}, {high:.3f}], p90 {latency.p90:.3f} ms, "
         f"{latency.throughput_per_s:.0f} images/s"
     ]

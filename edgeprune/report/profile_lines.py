@@ -91,7 +91,7 @@ def busy(conditions: Conditions | None) -> list[str]:
 
 def machine_text(profile: Profile) -> str:
     machine = profile.machine
-    parts = [machine.processor, f"{machine.cores} cores", f"{machine.threads} threads"]
+    parts = [machine.processor, figures.several(machine.cores, "core"), figures.several(machine.threads, "thread")]
     if machine.jetpack is not None or machine.l4t is not None:
         parts.append(f"JetPack {machine.jetpack}" if machine.jetpack is not None else f"L4T {machine.l4t}")
     if machine.power_mode is not None:
