@@ -4,13 +4,17 @@
     pairs    --against itself, and against a network with a tenth more layers, ten times each
     budget   ResNet-18 at 224 compressed for half of its milliseconds, and for half of its multiply-adds
 
-Everything that is compared is run in turn. Weights of the ResNet-18 are random: what it takes does not depend on them.
+Everything that is compared is run in turn, with one thread. Weights are random: what a network takes does not depend on
+them. Other processes may have the processor meanwhile, and each row tells the load: a call of half a millisecond mostly
+fits between two of their turns, one of twenty does not. So stopwatches and pairs are compared on small networks, and
+the budget's ResNet-18 by the processor time of the calling thread, which does not count the waiting; its time by the
+clock is told beside it.
 """
 
 from __future__ import annotations
 
 import json
-import subprocess
+import os
 import sys
 import tempfile
 import time
@@ -22,22 +26,21 @@ from typing import Any
 import numpy as np
 import onnxruntime
 import torch
-from PIL import Image
+from measuring_budget import TARGET, THREADS, budget
 from record import Show, arguments, known_rows, save
-from safetensors.torch import save_file
 from torch import nn
 
 import edgeprune
 from edgeprune.engine.ort import load_session, open_model
-from edgeprune.measure.latency import measure_interleaved, measure_latency
-from edgeprune.measure.profile import Wishes, profile_bundle
+from edgeprune.measure.latency import measure_latency
+from edgeprune.measure.paired import measure_paired
+from edgeprune.measure.probe import probe
+from edgeprune.measure.subject import open_subject
 from edgeprune.model.networks import NETWORKS
 
-TARGET, THREADS = "cpu-x86-vnni", 1
 IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
 REPEATS, RUNS = 5, 10
-SIDE = 224
-EDGEPRUNE = [sys.executable, "-m", "edgeprune"]
+SMALL = 32
 
 
 def exported(module: nn.Module, shape: tuple[int, ...], folder: Path) -> Path:
@@ -100,9 +103,9 @@ def same_calls(path: Path, x: np.ndarray, seconds: float) -> float:
 
 def loop(work: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]]:
     """Medians of the same model by three stopwatches, in turn; and what the loop costs by itself."""
-    model = exported(NETWORKS["resnet18"].build(2, 3), (3, SIDE, SIDE), work / "loop") / "model.onnx"
-    x = np.random.default_rng(0).normal(size=(1, 3, SIDE, SIDE)).astype(np.float32)
-    seconds, slices = (0.5, 2) if quick else (1.0, 4)
+    model = exported(NETWORKS["resnet20"].build(2, 3), (3, SMALL, SMALL), work / "loop") / "model.onnx"
+    x = np.random.default_rng(0).normal(size=(1, 3, SMALL, SMALL)).astype(np.float32)
+    seconds, slices = (0.5, 3) if quick else (1.0, 9)
     ways: dict[str, Callable[[], float]] = {
         "profile": lambda: measure_latency(open_model(model, THREADS), x, seconds).latency().p50,
         "bare": lambda: bare_p50(model, x, seconds),
@@ -118,7 +121,8 @@ def loop(work: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]]:
         p50 = {name: float(np.median(values)) for name, values in found.items()}
         same = same_calls(model, x, seconds)
         figures = {f"{name}_p50_ms": value for name, value in p50.items()}
-        rows.append({"part": "loop", "run": repeat, **figures, "same_calls": same})
+        rows.append({"part": "loop", "run": repeat, **figures, "same_calls": same, "load": os.getloadavg()[0]})
+        print(rows[-1], flush=True)
     bare = float(np.median([row["profile_p50_ms"] / row["bare_p50_ms"] for row in rows]))
     own = float(np.median([row["profile_p50_ms"] / row["own_p50_ms"] for row in rows]))
     same = float(np.median([row["same_calls"] for row in rows]))
@@ -147,15 +151,15 @@ def _overhead() -> float:
 
 def pairs(work: Path, quick: bool, known: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], list[Show]]:
     """How often the interval holds 1 for a network against itself, and misses it for one with a tenth more work."""
-    shape = (3, 28, 28)
+    shape = (3, 14, 14)
     one, more = (exported(stack(count), shape, work / f"stack-{count}") for count in (20, 22))
     rows = [row for row in known if row.get("part") == "pairs"]
-    seconds = 1.0 if quick else 4.0
+    seconds = 2.0 if quick else 8.0
     for run in range(len(rows) // 2, 3 if quick else RUNS):
         for name, other in (("itself", one), ("a tenth more", more)):
             found = compared(other, one, seconds)
-            rows.append({"part": "pairs", "run": run, "against": name, **found})
-            print(rows[-1])
+            rows.append({"part": "pairs", "run": run, "against": name, **found, "load": os.getloadavg()[0]})
+            print(rows[-1], flush=True)
     held = [row["low"] <= 1 <= row["high"] for row in rows if row["against"] == "itself"]
     seen = [row["low"] > 1 for row in rows if row["against"] == "a tenth more"]
     return rows, [
@@ -171,85 +175,20 @@ def pairs(work: Path, quick: bool, known: list[dict[str, Any]]) -> tuple[list[di
 
 
 def compared(first: Path, second: Path, seconds: float) -> dict[str, float]:
-    """One run of `profile FIRST --against SECOND`."""
-    found = profile_bundle(first, seconds, THREADS, wishes=Wishes(against=second)).ratio
-    assert found is not None
-    assert found.ratio.ci is not None
-    return {"ratio": found.ratio.value, "low": found.ratio.ci[0], "high": found.ratio.ci[1], "loads": found.loads}
-
-
-def photographs(folder: Path) -> Path:
-    """Noise, as a data set of two classes at 224: accuracy is not the matter here."""
-    rng = np.random.default_rng(0)
-    for part, count in (("train", 24), ("test", 8)):
-        for name in ("a", "b"):
-            inside = folder / part / name
-            inside.mkdir(parents=True, exist_ok=True)
-            for i in range(count):
-                Image.fromarray(rng.integers(0, 256, (SIDE, SIDE, 3), np.uint8)).save(inside / f"{i}.png")
-    return folder
-
-
-def compress(work: Path, name: str, *budget: str) -> dict[str, Any]:
-    """Run the command without training, and return its result."""
-    fixed = ["--weights", str(work / "r18.safetensors"), "--data", str(work / "photos"), "--image-size", str(SIDE)]
-    fixed += [
-        "--target",
-        TARGET,
-        "--method",
-        "magnitude",
-        "--allocation",
-        "scores",
-        "--epochs",
-        "0",
-        "--qat-epochs",
-        "0",
-    ]
-    command = [*EDGEPRUNE, "compress", "resnet18", *fixed, *budget, "-o", str(work / name), "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    result: dict[str, Any] = json.loads(done.stdout)
-    return result
-
-
-def budget(work: Path, quick: bool) -> tuple[list[dict[str, Any]], list[Show]]:
-    """Half of the milliseconds, by the table and by multiply-adds, measured in turn with the whole network."""
-    torch.manual_seed(0)
-    save_file(NETWORKS["resnet18"].build(2, 3).state_dict(), str(work / "r18.safetensors"))
-    photographs(work / "photos")
-    compress(work, "whole", "--size-mb", "1000")  # within its limits, so it is left whole
-    profile = profile_bundle(work / "whole" / "bundle", 2.0 if quick else 10.0, THREADS, wishes=Wishes(layers=True))
-    table = work / "whole.json"
-    table.write_text(profile.model_dump_json(by_alias=True), encoding="utf-8")
-    whole = profile.latency_ms.p50
-    asked = 0.5 * whole
-    by_table = compress(work, "by-table", "--latency-ms", f"{asked:.4f}", "--latency-profile", str(table))
-    by_macs = compress(work, "by-macs", "--macs", "0.5")
-    predicted = by_table["budget"]["latency_ms"]["reached"] / whole
-    names = ("whole", "by-table", "by-macs")
-    runners = [open_model(work / name / "bundle" / "model.onnx", THREADS) for name in names]
-    x = np.random.default_rng(0).normal(size=(1, 3, SIDE, SIDE)).astype(np.float32)
-    rows = []
-    for repeat in range(REPEATS):
-        p50 = [latency.p50 for latency in measure_interleaved(runners, x, 1.0 if quick else 4.0)]
-        rows.append({"part": "budget", "run": repeat, **{f"{n}_p50_ms": v for n, v in zip(names, p50, strict=True)}})
-    ratios = {n: float(np.median([row[f"{n}_p50_ms"] / row["whole_p50_ms"] for row in rows])) for n in names}
-    for name, result in (("by-table", by_table), ("by-macs", by_macs)):
-        share = result["final"]["macs"] / result["dense"]["macs"]
-        told = predicted if name == "by-table" else None
-        rows.append({"part": "budget", "run": name, "macs": share, "latency": ratios[name], "predicted": told})
-    apart = ratios["by-table"] / predicted - 1
-    reached = ratios["by-table"]
-    return rows, [
-        Show("half of the milliseconds", 4, reached, "0.45 to 0.55 of the whole, measured", 0.45 <= reached <= 0.55),
-        Show("predicted against measured", 4, apart, "within 0.1", abs(apart) <= 0.1),
-        Show("half of the multiply-adds takes", 4, ratios["by-macs"], "told beside it", True),
-    ]
+    """What `profile FIRST --against SECOND` does for its ratio."""
+    one, other = (open_subject(path, probe(), THREADS, None) for path in (first, second))
+    found = measure_paired(one.again, other.again, (one.input(1), other.input(1)), seconds)
+    ratio = found.ratio()
+    assert ratio.ci is not None
+    return {"ratio": ratio.value, "low": ratio.ci[0], "high": ratio.ci[1], "loads": len(found.ratios)}
 
 
 def main() -> None:
     """Run the parts that are asked for, all by default; the record is written after each."""
     parser = arguments(__doc__ or "")
+    parser.add_argument(
+        "--work", type=Path, metavar="FOLDER", help="keep networks and tables here, and go on from them"
+    )
     parser.add_argument("parts", nargs="*", default=["loop", "pairs", "budget"])
     asked = parser.parse_args()
     torch.set_num_threads(1)
@@ -259,9 +198,9 @@ def main() -> None:
         shows = [Show(**show) for show in json.loads(asked.json.read_text(encoding="utf-8"))["shows"]]
     with tempfile.TemporaryDirectory() as folder:
         for part in asked.parts:
-            work = Path(folder) / part
-            work.mkdir()
-            print(part)
+            work = (asked.work or Path(folder)) / part
+            work.mkdir(parents=True, exist_ok=True)
+            print(part, flush=True)
             known = rows if part == "pairs" else []
             more, decided = (
                 pairs(work, asked.quick, known)

@@ -40,7 +40,8 @@ def node_times(load: Callable[[str], Any], x: NDArray[np.float32], calls: int) -
     The least, since a call that something interrupts loses the time in one node or between them, not in all alike.
 
     Nodes with weights are named for their modules where ONNX Runtime's fusions leave their names, as in INT8. What
-    lies between nodes is `between nodes`; the profiler's own cost is in it.
+    lies between nodes is `between nodes`, the least of what each call takes beside its own nodes; the profiler's own
+    cost is in it.
     """
     with tempfile.TemporaryDirectory() as folder:
         session = load(str(Path(folder) / "profile"))
@@ -49,18 +50,20 @@ def node_times(load: Callable[[str], Any], x: NDArray[np.float32], calls: int) -
             session.run(None, {name: x})
         events: list[dict[str, Any]] = json.loads(Path(session.end_profiling()).read_text(encoding="utf-8"))
     taken: dict[str, list[float]] = {}
-    whole: list[float] = []
+    beside: list[float] = []
+    inside = 0.0
     about: dict[str, dict[str, Any]] = {}
-    for event in events:
+    for event in events:  # a call's nodes, then the call
         if event.get("name") == "model_run":
-            whole.append(event["dur"])
+            beside.append(event["dur"] - inside)
+            inside = 0.0
         elif event.get("cat") == "Node" and event["name"].endswith("_kernel_time"):
             node = event["name"].removesuffix("_kernel_time")
             taken.setdefault(node, []).append(event["dur"])
+            inside += event["dur"]
             about[node] = event.get("args", {})
     found = _together({node: min(durations) / US_PER_MS for node, durations in taken.items()}, about)
-    between = min(whole) / US_PER_MS - sum(node.ms for node in found)
-    return [*found, NodeTime(BETWEEN, max(between, 0.0))]
+    return [*found, NodeTime(BETWEEN, max(min(beside) / US_PER_MS, 0.0))]
 
 
 def _together(least: dict[str, float], about: dict[str, dict[str, Any]]) -> list[NodeTime]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,15 @@ EXTRAS: dict[str, str | None] = {
     "prune": "host",
     "quantize": "host",
     "export": "host",
+    "diagnose": "host",
     "inspect": "host",
     "curvature": "host",
+    "lint": "host",
     "profile": "cpu",
-    "deploy": None,
     "report": None,
+    "package": None,
+    "verify": None,
+    "unpack": None,
     "targets": None,
     "doctor": None,
 }
@@ -116,8 +121,10 @@ def abilities(root: Path = Path("/")) -> Abilities:
         power_sensor=about.name if about is not None else None,
         rails=list(about.total) if about is not None else [],
         warnings=warnings(host, targets[0]) if targets else [],
-        commands={command: ability(extra) for command, extra in EXTRAS.items()} | {"build": build_ability()},
-        options={option: _option(package) for option, package in OPTIONS.items()},
+        commands={command: ability(extra) for command, extra in EXTRAS.items()}
+        | {"build": build_ability(), "deploy": _program("ssh")},
+        options={option: _option(package) for option, package in OPTIONS.items()}
+        | {"package --sign": _program("ssh-keygen")},
         **_state(host, root),
     )
 
@@ -155,6 +162,13 @@ def _option(package: str) -> Ability:
         missing=[] if version is not None else [package],
         install=None if version is not None else f"pip install {package}",
     )
+
+
+def _program(name: str) -> Ability:
+    """Of the OpenSSH client."""
+    there = shutil.which(name) is not None
+    install = None if there else "sudo apt install openssh-client, or the like"
+    return Ability(works=there, missing=[] if there else [name], install=install)
 
 
 def ability(extra: str | None) -> Ability:

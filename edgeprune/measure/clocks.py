@@ -98,7 +98,7 @@ class Watch:
         """Take a reading, with what a sensor told beside it."""
         self.rows.append((clocks_mhz(self.root) | clocks, temperatures_c(self.root) | temperatures))
 
-    def conditions(self) -> Conditions | None:
+    def conditions(self, waited_share: float | None = None) -> Conditions | None:
         """What the readings say; None where the machine tells nothing."""
         risen = [
             f"{name}: {value - self.before.get(name, 0.0):+g}"
@@ -106,13 +106,14 @@ class Watch:
             if value > self.before.get(name, 0.0)
         ]
         clocks, temperatures = (_spans([row[i] for row in self.rows]) for i in (0, 1))
-        if not clocks and not temperatures and not risen and not self.words:
+        if not clocks and not temperatures and not risen and not self.words and waited_share is None:
             return None
         return Conditions(
             readings=len(self.rows),
             clocks_mhz=clocks,
             temperatures_c=temperatures,
             throttled=[*risen, *sorted(self.words)],
+            waited_share=waited_share,
         )
 
 

@@ -15,6 +15,7 @@ from edgeprune.engine.runner import RuntimeName
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.accuracy import find_images, measure_accuracy
 from edgeprune.measure.clocks import Watch
+from edgeprune.measure.contention import watch_contention
 from edgeprune.measure.golden import check_golden
 from edgeprune.measure.latency import Calls, measure_latency, measure_streams
 from edgeprune.measure.layer_rows import layer_costs, layer_rows
@@ -140,10 +141,12 @@ def _timed(
     try:
         if wishes.meter is not None or not isinstance(sensor, str):
             idle = _idle(min(IDLE_S, seconds), tick)
+        contention = watch_contention(wishes.root)
         calls = measure_latency(subject.runner, x, seconds, tick)
+        waited_share = contention.share(subject.runner.threads)
     finally:
         trace = sampler.stop()
-    conditions = sampler.watch.conditions()
+    conditions = sampler.watch.conditions(waited_share)
     if wishes.meter is not None:
         try:
             trace = read_meter(wishes.meter, offset)

@@ -38,7 +38,8 @@ def tabled(traced: Traced, ground: Prunable, known: Measured) -> tuple[Tabled, s
         covered = np.array([each is not None for each in surfaces])
         if macs[covered].sum() < LEAST_COVERED * macs.sum():
             continue
-        profile = next((p for p in known.profiles if _is_of(p, named)), None)
+        alike = (p for p in known.profiles if p.machine.threads == table.threads)
+        profile = next((p for p in alike if _is_of(p, named)), None)
         made = _quantity(ground, named, Known(surfaces, macs, inputs, outputs), profile)
         return made, _words(table, profile, int(covered.sum()), len(named))
     return None

@@ -9,8 +9,9 @@ from pathlib import Path
 from pydantic import Field
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.report import figures
 from edgeprune.report.allocation import allocation_lines
-from edgeprune.report.figures import accuracy
+from edgeprune.report.profile_lines import busy, predicted_text
 from edgeprune.report.spectrum import spectrum_lines
 from edgeprune.spec.profile import Profile
 from edgeprune.spec.result import Result, Stats
@@ -153,7 +154,7 @@ def _profile_notes(profile: Profile) -> list[str]:
     machine, latency = profile.machine, profile.latency_ms
     low, high = latency.p50_ci
     notes = [
-        f"{profile.name}: on {machine.processor}, {machine.threads} threads, batch {latency.batch}: "
+        f"{profile.name}: on {machine.processor}, {figures.several(machine.threads, 'thread')}, batch {latency.batch}: "
         f"p50 {latency.p50:.3f} ms [{low:.3f}, {high:.3f}], p90 {latency.p90:.3f} ms, "
         f"{latency.throughput_per_s:.0f} images/s"
     ]
@@ -166,13 +167,13 @@ def _profile_notes(profile: Profile) -> list[str]:
         )
     if profile.measured_accuracy is not None:
         found = profile.measured_accuracy
-        notes.append(
-            f"{profile.name}: {accuracy(found.value, found.standard_error)} % of {found.count} images on the machine"
-        )
+        share = figures.accuracy(found.value, found.standard_error)
+        notes.append(f"{profile.name}: {share} % of {found.count} images on the machine")
     if profile.predicted_ms is not None:
-        notes.append(f"{profile.name}: {profile.predicted_ms:.3f} ms predicted by {profile.predicted_from}")
+        notes.append(f"{profile.name}: predicted {predicted_text(profile)}, by {profile.predicted_from}")
     if machine.mismatch:
         notes.append(f"{profile.name}: not on {profile.target}: {machine.mismatch}")
+    notes += [f"{profile.name}: {words}" for words in busy(machine.conditions)]
     if not latency.settled:
         notes.append(f"{profile.name}: the latency had not settled when the warm-up ended")
     return notes

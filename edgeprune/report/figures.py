@@ -18,6 +18,11 @@ def sized(size_bytes: int) -> str:
     return f"{counted(size_bytes)}B" if size_bytes >= 1000 else f"{size_bytes} B"
 
 
+def several(count: int, what: str) -> str:
+    """Return `1 thread`, `2 threads`."""
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
+
+
 def percent(share: float | None, digits: int = 1) -> str:
     return NONE if share is None else f"{100 * share:.{digits}f}"
 

@@ -9,10 +9,12 @@ from rich.text import Text
 
 from edgeprune.report import figures
 from edgeprune.report.layer_costs import off_multiple_line
+from edgeprune.spec.machine import Conditions
 from edgeprune.spec.power import Interval, Power
 from edgeprune.spec.profile import Latency, Memory, Profile
 
 SLOWEST = 5
+BUSY = 0.02
 FAR = 3
 """Standard errors beyond which an accuracy is another one."""
 
@@ -53,13 +55,11 @@ def _asked_for(profile: Profile) -> list[tuple[str, str]]:
     conditions = profile.machine.conditions
     if conditions is not None and conditions.throttled:
         lines.append(("throttled", "\n".join(conditions.throttled)))
-    if profile.machine.warnings:
-        lines.append(("mind", "\n".join(profile.machine.warnings)))
+    mind = [*profile.machine.warnings, *busy(conditions)]
+    if mind:
+        lines.append(("mind", "\n".join(mind)))
     if profile.predicted_ms is not None:
-        apart = 100 * (profile.latency_ms.p50 / profile.latency_ms.batch / profile.predicted_ms - 1)
-        lines.append(
-            ("predicted", f"{profile.predicted_ms:.3f} ms, measured {apart:+.0f} %\nby {profile.predicted_from}")
-        )
+        lines.append(("predicted", f"{predicted_text(profile)}\nby {profile.predicted_from}"))
     if profile.ratio is not None:
         lines.append(("ratio", ratio_text(profile)))
     if profile.measured_accuracy is not None:
@@ -74,9 +74,24 @@ def _asked_for(profile: Profile) -> list[tuple[str, str]]:
     return lines
 
 
+def predicted_text(profile: Profile) -> str:
+    """What the budget counted on, and how far from it an image's median is."""
+    assert profile.predicted_ms is not None
+    apart = 100 * (profile.latency_ms.p50 / profile.latency_ms.batch / profile.predicted_ms - 1)
+    return f"{profile.predicted_ms:.3f} ms, measured {apart:+.0f} %"
+
+
+def busy(conditions: Conditions | None) -> list[str]:
+    """Whether other processes took so much of the processor that the figures are theirs too."""
+    share = conditions.waited_share if conditions is not None else None
+    if share is None or share < BUSY:
+        return []
+    return [f"the machine was busy: {100 * share:.0f} % of the time the calls waited for other processes"]
+
+
 def machine_text(profile: Profile) -> str:
     machine = profile.machine
-    parts = [machine.processor, f"{machine.cores} cores", f"{machine.threads} threads"]
+    parts = [machine.processor, figures.several(machine.cores, "core"), figures.several(machine.threads, "thread")]
     if machine.jetpack is not None or machine.l4t is not None:
         parts.append(f"JetPack {machine.jetpack}" if machine.jetpack is not None else f"L4T {machine.l4t}")
     if machine.power_mode is not None:

@@ -31,6 +31,8 @@ class Conditions(Strict):
     temperatures_c: dict[str, Span]
     throttled: list[str]
     """What slowed the machine down meanwhile, in words."""
+    waited_share: float | None = None
+    """Of the time, how much the calls' threads waited because other processes had the processor."""
 
 
 class Machine(Strict):

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 
 from edgeprune.engine.cores import physical_cores
 from edgeprune.engine.ort import open_model
-from edgeprune.engine.ort_layers import APPENDED
+from edgeprune.engine.ort_layers import APPENDED, node_times
 from edgeprune.engine.runner import open_runner
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.probe import probe
@@ -156,6 +158,27 @@ def test_layer_times_name_the_layers_and_add_up_to_the_call(tmp_path: Path) -> N
     assert sum(row.ms for row in times.values()) > 0
     assert [row for row in times.values() if row.int8], "the quantized product takes bytes"
     assert not list(Path.cwd().glob("profile*.json"))
+
+
+def test_what_interrupts_a_call_is_in_no_layer_and_not_between_them(tmp_path: Path) -> None:
+    """Two calls of two nodes: the first is interrupted in a node, the second between the nodes."""
+
+    def event(name: str, dur: int, cat: str = "Node") -> dict[str, object]:
+        return {"cat": cat, "name": name, "dur": dur, "args": {"op_name": "Conv"}}
+
+    calls = [((100, 2000), 2130), ((105, 200), 5305)]
+    events = [
+        made
+        for (a, b), whole in calls
+        for made in (event("a_kernel_time", a), event("b_kernel_time", b), event("model_run", whole, "Session"))
+    ]
+    file = tmp_path / "profile.json"
+    file.write_text(json.dumps(events), encoding="utf-8")
+    session = SimpleNamespace(
+        get_inputs=lambda: [SimpleNamespace(name="x")], run=lambda *_: None, end_profiling=lambda: str(file)
+    )
+    times = node_times(lambda _: session, np.zeros((1, 1), np.float32), 2)
+    assert {row.name: row.ms for row in times} == pytest.approx({"a": 0.1, "b": 0.2, "between nodes": 0.03})
 
 
 @pytest.mark.parametrize("made", ["layer1.0.conv1_token_12", "layer1.0.conv1_nchwc", "layer1.0.conv1_quant_token_3"])

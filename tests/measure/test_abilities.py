@@ -6,14 +6,15 @@ import importlib.metadata
 
 import pytest
 
+from edgeprune.cli import app
 from edgeprune.engine.trt.driver import Gpu
 from edgeprune.measure import abilities as module
-from edgeprune.measure.abilities import EXTRAS, Ability, abilities, ability, met
+from edgeprune.measure.abilities import Ability, abilities, ability, met
 
 
 def test_every_command_has_a_verdict():
     found = abilities()
-    assert set(found.commands) == {*EXTRAS, "build"}
+    assert set(found.commands) == {command.name for command in app.registered_commands}
     assert found.commands["report"].works
     assert found.versions["numpy"] == importlib.metadata.version("numpy")
     assert found.versions["pycuda"] is None or found.versions["pycuda"]
@@ -70,3 +71,11 @@ def test_another_distribution_of_onnxruntime_counts(monkeypatch):
     monkeypatch.setattr(importlib.metadata, "version", version)
     assert module.installed("onnxruntime") == "1.20.0"
     assert module.installed("torch") is None
+
+
+def test_without_ssh_nothing_is_deployed(monkeypatch):
+    monkeypatch.setenv("PATH", "")
+    found = abilities()
+    assert found.commands["deploy"].missing == ["ssh"]
+    assert found.options["package --sign"].missing == ["ssh-keygen"]
+    assert found.commands["verify"].works

@@ -141,6 +141,16 @@ def test_a_sensor_that_may_not_be_read_leaves_a_finished_profile(make_bundle, tm
     assert profile.power.mean_w is None
 
 
+def test_a_board_without_its_total_s_rail_leaves_a_finished_profile(make_bundle, tmp_path):
+    root = AGX_ORIN.lay(tmp_path / "root")
+    (label,) = root.glob("sys/bus/i2c/drivers/ina3221/1-0040/hwmon/hwmon*/in1_label")
+    label.unlink()
+    profile = profile_bundle(make_bundle(), seconds=0.05, threads=1, wishes=Wishes(root=root))
+    assert profile.latency_ms.count > 0
+    assert "none of them is its total" in str(profile.power.reason)
+    assert (profile.power.mean_w, profile.power.gross_mj) == (None, None)
+
+
 METER = ["{t},{w}", "{iso};{w}"]
 
 

@@ -66,12 +66,12 @@ def table_of(traced: Traced, multiple: int = 2) -> LayerCosts:
     return costs(tuple(found), multiple)
 
 
-def file_of(path: Path, *, table: LayerCosts, rows: list[dict[str, object]] | None = None) -> str:
+def file_of(path: Path, *, table: LayerCosts, rows: list[dict[str, object]] | None = None, threads: int = 2) -> str:
     """A profile's file with a table, or the table's own."""
     if rows is None:
         path.write_text(table.model_dump_json(by_alias=True), encoding="utf-8")
         return str(path)
-    document = profile(1.0, "measured").model_dump(mode="json", by_alias=True)
+    document = profile(1.0, "measured", threads=threads).model_dump(mode="json", by_alias=True)
     document |= {"target": TARGET.name, "precision": "int8", "layers": rows}
     document["layer_costs"] = table.model_dump(mode="json", by_alias=True)
     path.write_text(json.dumps(document), encoding="utf-8")
@@ -129,6 +129,8 @@ def test_what_layers_take_in_the_network_scales_what_they_take_alone(tmp_path: P
     latency, units = ground.cost.quantities["latency_ms"], ground.cost.units
     assert value(latency, units) == pytest.approx(10.0)
     assert "scaled to measured (" in str(ground.cost.latency_from)
+    alone = ground_of(traced, file_of(tmp_path / "other.json", table=table_of(traced), rows=rows, threads=1))
+    assert "layers alone" in str(alone.cost.latency_from), "with another number of threads it is another speed"
     half = units // 2
     elements = {name: s.outputs * s.family.reuse for name, s in shapes.items()}
     # Half of the outputs everywhere but at the head, which keeps its classes.

@@ -65,6 +65,15 @@ def test_predicted_beside_measured() -> None:
     assert "predicted" not in lines()
 
 
+def test_a_busy_machine_is_told() -> None:
+    def text(share: float | None) -> str:
+        conditions = Conditions(readings=1, clocks_mhz={}, temperatures_c={}, throttled=[], waited_share=share)
+        return lines(machine=profile(1.0).machine.model_copy(update={"conditions": conditions})).get("mind", "")
+
+    assert text(0.31) == "the machine was busy: 31 % of the time the calls waited for other processes"
+    assert text(0.01) == text(None) == ""
+
+
 def test_accuracy_on_the_machine_beside_that_of_the_export() -> None:
     same = DeviceAccuracy(value=0.916, standard_error=0.003, count=10_000, skipped=2, data="test", data_sha256="0" * 64)
     text = lines(measured_accuracy=same)["accuracy"]

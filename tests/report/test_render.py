@@ -108,6 +108,10 @@ def test_counts(number, text):
     assert figures.counted(number) == text
 
 
+def test_one_of_a_kind_has_no_plural():
+    assert (figures.several(1, "thread"), figures.several(2, "core")) == ("1 thread", "2 cores")
+
+
 def test_figures_that_are_missing_are_a_dash():
     assert {
         figures.accuracy(None, None),
