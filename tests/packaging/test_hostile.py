@@ -23,7 +23,7 @@ from edgeprune.packaging.signature import sign
 from edgeprune.packaging.write import package_bundle
 from edgeprune.spec.bundle import GOLDEN, Bundle, open_bundle
 from tests.packaging import mutations
-from tests.packaging.test_trust import allow, make_key
+from tests.packaging.conftest import allow, make_key
 from tests.tiny import snapshot
 
 FEW, MANY = 300, 5000
