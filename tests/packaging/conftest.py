@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from edgeprune.packaging.forms import Order, as_cpp
+from edgeprune.packaging.write import package_bundle
 from edgeprune.spec.bundle import GOLDEN, LABELS, MODEL, Manifest, file_sum, open_bundle, write_manifest
 
 onnx = pytest.importorskip("onnx")
@@ -129,6 +130,35 @@ def succeed(*command: object) -> str:
     done = shell(*command)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def make_key(folder: Path, name: str) -> Path:
+    need("ssh-keygen")
+    succeed("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name)
+    return folder / name
+
+
+def allow(file: Path, principal: str, key: Path, options: str = "") -> Path:
+    """Add a line to a file of allowed signers."""
+    public = key.with_suffix(".pub").read_text().split()[:2]
+    with file.open("a", encoding="utf-8") as stream:
+        stream.write(" ".join([principal, *options.split(), *public]) + "\n")
+    return file
+
+
+@pytest.fixture(scope="session")
+def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the keys `ours` and `theirs`, and a file of signers that holds `ours` alone."""
+    folder = tmp_path_factory.mktemp("keys")
+    make_key(folder, "theirs")
+    allow(folder / "signers", "maker@example.org", make_key(folder, "ours"))
+    return folder
+
+
+@pytest.fixture
+def signed(make_bundle, tmp_path: Path, keys: Path) -> Path:
+    """A signed bundle, as a package."""
+    return package_bundle(Order(open_bundle(make_bundle()), 8), "bundle", tmp_path / "signed", keys / "ours")
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.packaging.test_trust import allow, make_key
+from tests.packaging.conftest import allow, make_key
 from tests.tiny import snapshot
 
 
@@ -87,3 +87,42 @@ def test_a_package_is_replaced_whole(here, make_bundle, tmp_path: Path) -> None:
     assert here("package", "bundle", "--for", "python", "-o", "p").code == 0
     assert not (tmp_path / "p/CMakeLists.txt").exists()
     assert (tmp_path / "p/model.py").is_file()
+
+
+def change(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("command", ["profile", "build", "package", "verify"])
+@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "golden.npz", "labels.txt", "manifest.json.sig"])
+def test_no_command_lets_a_runtime_see_a_changed_byte(
+    here, signed: Path, keys: Path, monkeypatch, command, name
+) -> None:
+    import onnxruntime
+
+    from edgeprune.measure import building
+
+    def seen(*_: object, **__: object) -> None:
+        raise AssertionError("a runtime saw it")
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", seen)
+    monkeypatch.setattr(building, "build_engine", seen)
+    (signed / "package.json").unlink()  # a bundle, no longer a package
+    change(signed / name)
+    done = here(command, str(signed), "--verify", str(keys / "signers"))
+    assert done.code == 2, done.err
+    assert done.err.count("\n") == 1
+    assert any(said in done.err for said in ("does not match its sha256", "is not what", "signed by nobody"))
+
+
+def test_a_signed_bundle_is_measured_and_another_is_not(here, signed: Path, tmp_path: Path, keys: Path) -> None:
+    done = here("profile", str(signed), "--seconds", "0.1", "--verify", str(keys / "signers"), "-o", "profiles")
+    assert done.code == 0, done.err
+    done = here("profile", str(tmp_path / "bundle"), "--seconds", "0.1", "--verify", str(keys / "signers"))
+    assert done.code == 2
+    assert "is not signed" in done.err
+    done = here("deploy", str(tmp_path / "bundle"), "user@nowhere.invalid", "--verify", str(keys / "signers"))
+    assert done.code == 2
+    assert "is not signed" in done.err

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +18,7 @@ from edgeprune.measure.golden import load_golden
 from edgeprune.packaging.forms import JETPACK_6, JETPACK_7, TEMPLATES, Order, as_cpp, as_python, as_triton
 from edgeprune.spec.bundle import open_bundle
 from tests.packaging import conftest as shared
+from tests.packaging import mutations
 
 INSTRUCTIONS = {"ARG", "FROM", "RUN", "WORKDIR", "COPY", "USER", "ENTRYPOINT"}
 """Of those that Containerfile(5) and Dockerfile's reference know, the ones that the recipes need."""
@@ -76,6 +79,36 @@ def test_the_python_package_can_be_pinned(python_package: Path) -> None:
     assert run_alone(python_package, "from model import Model", f"Model(manifest_sha256='{digest}')").returncode == 0
     done = run_alone(python_package, "from model import Model", f"Model(manifest_sha256='{digest[::-1]}')")
     assert "manifest.json does not match" in done.stderr
+
+
+def test_the_python_package_ends_with_one_line_whatever_the_bundle_is(python_package: Path) -> None:
+    """The program itself, on bundles that were mutated with their sums."""
+    shutil.move(python_package / "bundle", python_package / "sound")
+    (python_package / "image.ppm").write_bytes(b"P6\n1 1\n255\nabc")
+    # Many in one process, which saves the seconds that a start takes; each as its own main program.
+    code = (
+        "import runpy, shutil; from pathlib import Path; sys.argv = ['model.py', 'image.ppm']\n"
+        "for name in sorted(Path('work').iterdir()):\n"
+        "    shutil.rmtree('bundle', ignore_errors=True); shutil.copytree(name, 'bundle')\n"
+        "    try:\n        runpy.run_path('model.py', run_name='__main__'); print('LINE sound')\n"
+        "    except SystemExit as end:\n        print('LINE', repr(end.code))"
+    )
+    for number in range(120):
+        mutations.mutate_bundle(random.Random(number), python_package / "sound", python_package / f"work/{number:03}")
+    done = run_alone(python_package, code)
+    assert done.returncode == 0, done.stderr
+    lines = [line.removeprefix("LINE ") for line in done.stdout.splitlines() if line.startswith("LINE ")]
+    assert len(lines) == 120
+    seen = {line for line in lines if line != "sound"}
+    assert len(seen) > 8
+    assert all("\\n" not in line for line in seen)
+
+
+def test_the_python_package_refuses_newer_formats(python_package: Path) -> None:
+    text = (python_package / "bundle/manifest.json").read_bytes().replace(b'"schema": 1', b'"schema": 2')
+    mutations.rewrite(python_package / "bundle", text)
+    done = run_alone(python_package, "from model import Model", "Model()")
+    assert "a bundle of format 2. Take a newer model.py." in done.stderr
 
 
 @pytest.mark.parametrize("content", [None, b"P6\n4 4\n255\nshort", b"no image"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import json
 import random
 import shutil
 import tarfile
@@ -23,7 +24,7 @@ from edgeprune.packaging.signature import sign
 from edgeprune.packaging.write import package_bundle
 from edgeprune.spec.bundle import GOLDEN, Bundle, open_bundle
 from tests.packaging import mutations
-from tests.packaging.test_trust import allow, make_key
+from tests.packaging.conftest import allow, make_key
 from tests.tiny import snapshot
 
 FEW, MANY = 300, 5000
@@ -185,14 +186,24 @@ def test_a_bomb_is_stopped_at_the_first_byte_too_many(archive: Path, tmp_path: P
     assert read < 1 << 20
 
 
-def test_a_pax_header_of_gigabytes_is_not_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_SPARSE])
+@pytest.mark.parametrize("listed", [False, True])
+def test_a_header_that_extends_another_is_not_read(tmp_path: Path, kind: bytes, listed: bool) -> None:
+    """Into memory, that is, as tarfile does; not even where the list promises as many bytes."""
+    files = {"x": {"sha256": "0" * 64, "bytes": 1 << 30}}
+    plain = {"schema": 1, "kind": "cpp", "name": "net", "edgeprune_version": "0", "bundle": None, "files": files}
+    text = json.dumps(plain).encode()
     header = tarfile.TarInfo("x")
-    header.type, header.size = tarfile.XHDTYPE, 4 << 30
+    header.type, header.size = kind, 1 << 30
     with gzip.open(tmp_path / "bomb.tar.gz", "wb", 1) as stream:
+        if listed:
+            first = tarfile.TarInfo("package.json")
+            first.size = len(text)
+            stream.write(first.tobuf(tarfile.USTAR_FORMAT) + text + bytes(-len(text) % 512))
         stream.write(header.tobuf(tarfile.USTAR_FORMAT))
-        for _ in range(64):
+        for _ in range(8):
             stream.write(bytes(1 << 20))
-    with pytest.raises(EdgepruneError, match="not an archive of edgeprune"):
+    with pytest.raises(EdgepruneError, match="'x' is no plain file"):
         unpack(tmp_path / "bomb.tar.gz", tmp_path / "out")
 
 

@@ -200,6 +200,14 @@ def test_an_onnx_file_that_the_runtime_refuses_is_one_line(native: Path, tmp_pat
     assert "does not take it" in done.stderr
 
 
+def test_a_newer_format_says_what_to_update(native: Path, make_bundle) -> None:
+    folder = make_bundle()
+    text = (folder / "manifest.json").read_bytes().replace(b'"schema": 1', b'"schema": 2')
+    mutations.rewrite(folder, text)
+    done = shared.shell(native / "classify", folder, "image.ppm")
+    assert "bundle format 2, and this loader reads up to 1. Take a newer loader" in done.stderr
+
+
 def test_cmake_says_what_it_does_not_find(tmp_path: Path) -> None:
     shared.need("cmake", "g++")
     as_cpp(Order(open_bundle(shared.write_bundle(tmp_path / "bundle")), 8), tmp_path / "cpp")

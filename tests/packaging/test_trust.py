@@ -15,36 +15,7 @@ from edgeprune.packaging.forms import Order
 from edgeprune.packaging.signature import sign, verify
 from edgeprune.packaging.write import package_bundle
 from edgeprune.spec.bundle import open_bundle
-from tests.packaging import conftest as shared
-
-
-def make_key(folder: Path, name: str) -> Path:
-    shared.need("ssh-keygen")
-    shared.succeed("ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-C", name, "-f", folder / name)
-    return folder / name
-
-
-def allow(file: Path, principal: str, key: Path, options: str = "") -> Path:
-    """Add a line to a file of allowed signers."""
-    public = key.with_suffix(".pub").read_text().split()[:2]
-    with file.open("a", encoding="utf-8") as stream:
-        stream.write(" ".join([principal, *options.split(), *public]) + "\n")
-    return file
-
-
-@pytest.fixture(scope="module")
-def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the keys `ours` and `theirs`, and a file of signers that holds `ours` alone."""
-    folder = tmp_path_factory.mktemp("keys")
-    make_key(folder, "theirs")
-    allow(folder / "signers", "maker@example.org", make_key(folder, "ours"))
-    return folder
-
-
-@pytest.fixture
-def signed(make_bundle, tmp_path: Path, keys: Path) -> Path:
-    """A signed bundle, as a package."""
-    return package_bundle(Order(open_bundle(make_bundle()), 8), "bundle", tmp_path / "signed", keys / "ours")
+from tests.packaging.conftest import allow
 
 
 def test_a_signature_says_who(signed: Path, keys: Path) -> None:
@@ -156,42 +127,3 @@ def test_a_plan_beside_a_bundle_is_named(make_bundle) -> None:
     (folder / "engines").mkdir()
     (folder / "engines/x.plan").write_bytes(b"a stranger's")
     assert check(folder).unlisted == ("engines/x.plan",)
-
-
-def change(path: Path) -> None:
-    content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 1
-    path.write_bytes(content)
-
-
-@pytest.mark.parametrize("command", ["profile", "build", "package", "verify"])
-@pytest.mark.parametrize("name", ["manifest.json", "model.onnx", "golden.npz", "labels.txt", "manifest.json.sig"])
-def test_no_command_lets_a_runtime_see_a_changed_byte(
-    here, signed: Path, keys: Path, monkeypatch, command, name
-) -> None:
-    import onnxruntime
-
-    from edgeprune.measure import building
-
-    def seen(*_: object, **__: object) -> None:
-        raise AssertionError("a runtime saw it")
-
-    monkeypatch.setattr(onnxruntime, "InferenceSession", seen)
-    monkeypatch.setattr(building, "build_engine", seen)
-    (signed / "package.json").unlink()  # a bundle, no longer a package
-    change(signed / name)
-    done = here(command, str(signed), "--verify", str(keys / "signers"))
-    assert done.code == 2, done.err
-    assert done.err.count("\n") == 1
-    assert any(said in done.err for said in ("does not match its sha256", "is not what", "signed by nobody"))
-
-
-def test_a_signed_bundle_is_measured_and_another_is_not(here, signed: Path, tmp_path: Path, keys: Path) -> None:
-    done = here("profile", str(signed), "--seconds", "0.1", "--verify", str(keys / "signers"), "-o", "profiles")
-    assert done.code == 0, done.err
-    done = here("profile", str(tmp_path / "bundle"), "--seconds", "0.1", "--verify", str(keys / "signers"))
-    assert done.code == 2
-    assert "is not signed" in done.err
-    done = here("deploy", str(tmp_path / "bundle"), "user@nowhere.invalid", "--verify", str(keys / "signers"))
-    assert done.code == 2
-    assert "is not signed" in done.err

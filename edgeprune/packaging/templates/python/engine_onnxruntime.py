@@ -21,7 +21,10 @@ class Engine:
         options.log_severity_level = 3
         if _saturates(manifest):
             options.add_session_config_entry("session.x64quantprecision", "1")
-        self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        try:
+            self._session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # its own have no base in common
+            raise ValueError(f"ONNX Runtime {onnxruntime.__version__} does not take model.onnx ({error}).") from error
         self._input, self._output = manifest["input"]["name"], manifest["output"]["name"]
 
     def run(self, x: np.ndarray) -> np.ndarray:

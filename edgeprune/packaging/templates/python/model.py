@@ -13,6 +13,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from engine import Engine
@@ -39,7 +40,7 @@ def checked(folder: Path, manifest_sha256: str | None) -> tuple[dict[str, Any], 
     """Read a bundle once, and compare every byte; `manifest_sha256` pins the bundle, the sums alone show damage."""
     text = (folder / "manifest.json").read_bytes()
     found = hashlib.sha256(text).hexdigest()
-    stated = (folder / "manifest.sha256").read_text(encoding="utf-8").split()[0]
+    stated = (folder / "manifest.sha256").read_bytes()[:64].decode("ascii", "replace")
     if found != (manifest_sha256 or stated):
         raise Refused(f"{folder}: manifest.json does not match its sha256. Copy the bundle again.")
     manifest = json.loads(text)
@@ -108,5 +109,6 @@ def main() -> None:
 if __name__ == "__main__":
     try:
         main()
-    except (Refused, OSError, ValueError, KeyError, ImportError) as fault:
-        sys.exit(f"model.py: {fault}")
+    except (Refused, OSError, ImportError, ValueError, TypeError, LookupError, AttributeError, BadZipFile) as fault:
+        what = "" if isinstance(fault, (Refused, OSError, ImportError, ValueError)) else f"{type(fault).__name__}: "
+        sys.exit(" ".join(f"model.py: {what}{fault}".split()))
