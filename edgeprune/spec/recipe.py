@@ -193,9 +193,10 @@ class Recipe(Strict):
             raise EdgepruneError(
                 "[snows] target = 'block' is for mask patterns: a layer that lost inputs has no dense one."
             )
-        if self.rebuilds and self.budget.max_drop is not None:
+        if (self.rebuilds or self.method == "camp-hive") and self.budget.max_drop is not None:
             raise EdgepruneError(
-                "--max-drop tries cuts by a short fine-tuning and rebuilds no layers. Give a budget, as --macs 0.5."
+                "--max-drop tries cuts by a short fine-tuning, in one cycle, and rebuilds no layers. "
+                "Give a budget, as --macs 0.5."
             )
         return self
 
