@@ -21,6 +21,8 @@ Significance = Literal["lowrank+fisher", "lowrank", "eigvec", "magnitude"]
 """By what CAMP-HiVe ranks single weights; `eigvec` is the released code's."""
 ScoreName = Literal["hap", "magnitude", "wanda", "obs"]
 """By which single weights are ranked."""
+Preset = Literal["sound", "paper-code"]
+"""CAMP-HiVe's settings: edgeprune's, or those of the authors' code."""
 AllocatorName = Literal["ppo", "cem", "random", "lamp", "erk", "global", "uniform"]
 """How AMP-HASA divides a budget among layers: three searches, and four rules."""
 SEARCHES: frozenset[AllocatorName] = frozenset({"ppo", "cem", "random"})
@@ -99,7 +101,7 @@ AS_RELEASED: dict[str, Any] = {
 class Cycling(Strict):
     """How CAMP-HiVe prunes, merges and trains in turn (arXiv 2511.06265)."""
 
-    preset: Literal["sound", "paper-code"] = "sound"
+    preset: Preset = "sound"
     """`paper-code`: the released code's choices below, unless they are given."""
     cycles: int | None = Field(default=None, ge=1, le=100)
     """Of pruning and merging, on a cubic schedule; `None`: 6 of single weights, 2 of channels."""
