@@ -30,7 +30,7 @@ from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.portions import Left
 from edgeprune.reconstruction.cascade import Walking
 from edgeprune.spec.budget import Budget
-from edgeprune.spec.methods import Cycling
+from edgeprune.spec.methods import Cycling, check_for_channels
 from edgeprune.spec.pattern import Pattern
 from edgeprune.spec.strict import parse
 from edgeprune.spec.target import Target
@@ -61,10 +61,7 @@ def check_cycling(
         raise EdgepruneError("camp-hive needs labelled images. Give data=(images, labels).")
     if str(pattern) not in ("channel", "unstructured"):
         raise EdgepruneError(f"camp-hive cuts channels or single weights, no {pattern}. Take method='snows' for that.")
-    if str(pattern) == "channel" and found.score == "eigvec":
-        raise EdgepruneError(
-            "the released code's score and preset are for single weights. Give pattern='unstructured' too."
-        )
+    check_for_channels(found, str(pattern))
     if compensate != "none":
         raise EdgepruneError(f"camp-hive merges by itself. Leave compensate={compensate!r} out.")
     if implant_ratio and found.merge != "none":

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.spec.strict import Strict
 
 MethodName = Literal["amp-hasa", "camp-hive", "hap", "magnitude", "snows"]
@@ -142,6 +143,24 @@ class Cycling(Strict):
     def count(self, pattern: str) -> int:
         """How many cycles there are."""
         return self.cycles if self.cycles is not None else 2 if pattern == "channel" else 6
+
+
+def check_for_channels(asked: Cycling, pattern: str) -> None:
+    """Refuse what CAMP-HiVe does to single weights only.
+
+    Raises:
+        EdgepruneError: the pattern is of channels.
+    """
+    if pattern != "channel":
+        return
+    if asked.score == "eigvec":
+        raise EdgepruneError(
+            "the released code's score and preset are for single weights. Give --pattern unstructured too."
+        )
+    if asked.merge_on != "layers" or asked.by_tensor:
+        raise EdgepruneError(
+            "merge_on = 'loss' and by_tensor are for single weights. Give --pattern unstructured too, or leave them out."
+        )
 
 
 class Allocating(Strict):
