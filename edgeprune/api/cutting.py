@@ -14,17 +14,14 @@ from torch import Tensor, nn
 
 from edgeprune.api import allocating as by_search
 from edgeprune.api.curving import known_curvature
-from edgeprune.api.cycling import check_cycling, curved, cycled
-from edgeprune.api.modules import check_data, one_tensor, traced_of
-from edgeprune.compact.apply import compact_soundly
-from edgeprune.compact.implant import implanted
+from edgeprune.api.cycling import channels_cycled, check_cycling, cycled
+from edgeprune.api.modules import check_data, cut_out, one_tensor, traced_of
 from edgeprune.compact.sensitivity import before_training, sensitivities
 from edgeprune.curvature.curvature import Curvature
 from edgeprune.curvature.probing import Probing
 from edgeprune.curvature.trace import channel_traces
 from edgeprune.errors import EdgepruneError
 from edgeprune.merging.channels import merge_channels
-from edgeprune.model.device import device_of
 from edgeprune.model.groups import Group
 from edgeprune.model.provenance import Provenance
 from edgeprune.model.traced import Traced
@@ -42,7 +39,6 @@ from edgeprune.pruning.masks import Share
 from edgeprune.pruning.methods import METHODS, NEEDS_CURVATURE, Curved
 from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.score import Scores
-from edgeprune.reconstruction.cascade import Walking
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
 from edgeprune.spec.channels import check_implants
@@ -156,7 +152,7 @@ def prune(
     check_choices(method, attention, precision, multiple, most, probes, coupling, allocation)
     limits = {"macs": macs, "params": params, "sparsity": sparsity}
     limits |= {"size_mb": size_mb, "memory_mb": memory_mb, "latency_ms": latency_ms}
-    cycling = check_cycling(method, camp_hive, form, data)
+    cycling = check_cycling(method, camp_hive, form, data, compensate, implant_ratio)
     rebuilds = check_rebuilding(method, compensate, rebuilding, form.masks, data is not None, implant_ratio)
     zeros = None
     if form.masks:
@@ -195,28 +191,31 @@ def prune(
         return by_search.masked(traced, found, form, zeros, search, asked.fitting)
     if zeros is not None:
         return _masked(traced, form, asked, mask_by, Share(zeros, most), device, matching)
-    ground = prunable(traced, matching, rules, attention, exact, coupling)
-    ground = deployed(traced, ground, Deployment(precision, device, timed), budget.limits)
+
+    def ground_of(network: Traced) -> Prunable:
+        found = prunable(network, matching, rules, attention, exact, coupling)
+        return deployed(network, found, Deployment(precision, device, timed), budget.limits)
+
     multiples = multiple or (device.channel_multiple.value if device is not None else 8)
     widths = Limits(multiples, most, ordered(matching, rules))
+    measured = allocation == "measured" and coupling == "group"
+    if asked.cycling is not None and data is not None:
+        return channels_cycled(
+            traced, ground_of, widths, budget, asked.cycling, data, example[:8], measured, implant_ratio, seed
+        )
+    ground = ground_of(traced)
     if search is not None:
         chosen = by_search.cutter(traced, ground, budget, widths, known, search)
     else:
-        scores = _scores(traced, ground, asked)
-        if data is not None and allocation == "measured" and coupling == "group":
-            curves = sensitivities(traced, ground.found, ground.groups, scores, widths, data[0])
-            scores = replace(scores, measured=curves if asked.makes_up else before_training(curves))
+        scores = _scores(traced, ground, asked, widths if measured else None)
 
         def chosen(free: list[Group]) -> Cuts:
             return cut_by.choose(ground, scores, budget, widths, free, implant_ratio)
 
-    x = example[:8].to(device_of(traced))
-    done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
-    for name, why in done.refused.items():
-        warnings.warn(f"{name} is left whole: {why}", stacklevel=2)
-    if data is None or not asked.makes_up:
+    done = cut_out(traced, ground, chosen, example[:8], stacklevel=3)
+    if data is None or asked.fitting is None:
         return Network.of(done.traced)
-    return Network.of(_made_up(traced, ground.found, done.cuts.units, data[0], asked))
+    return Network.of(_made_up(traced, ground.found, done.cuts.units, data[0], asked.fitting, asked.merges))
 
 
 @dataclass(frozen=True)
@@ -232,32 +231,28 @@ class _Asked:
     merges: bool
     cycling: Cycling | None
 
-    @property
-    def makes_up(self) -> bool:
-        return self.fitting is not None or (self.cycling is not None and self.cycling.merge != "none")
 
-
-def _scores(traced: Traced, ground: Prunable, asked: _Asked) -> Scores:
-    """By the method, its curvature being estimated where there is none."""
+def _scores(traced: Traced, ground: Prunable, asked: _Asked, widths: Limits | None) -> Scores:
+    """By the method, its curvature being estimated where there is none; with what cuts to `widths` cost, measured."""
     found: Curved = asked.known
-    if asked.cycling is not None and asked.data is not None:
-        found = curved(traced, [*ground.weights], asked.data, asked.cycling, asked.probing.seed)
-    elif asked.method in NEEDS_CURVATURE and found is None:
+    if asked.method in NEEDS_CURVATURE and found is None:
         if asked.data is None:
             raise EdgepruneError(f"{asked.method} needs labelled images. Give data=(images, labels), or a curvature.")
         found = channel_traces(traced, ground.weights, *asked.data, asked.probing, silent)
-    return METHODS[asked.method](traced.module, ground.groups, found, asked.trace_floor)
+    scores = METHODS[asked.method](traced.module, ground.groups, found, asked.trace_floor)
+    if asked.data is None or widths is None:
+        return scores
+    curves = sensitivities(traced, ground.found, ground.groups, scores, widths, asked.data[0])
+    return replace(scores, measured=curves if asked.fitting else before_training(curves))
 
 
-def _made_up(traced: Traced, found: Provenance, units: frozenset[int], x: Tensor, asked: _Asked) -> Traced:
+def _made_up(
+    traced: Traced, found: Provenance, units: frozenset[int], x: Tensor, fitting: Snows, merges: bool
+) -> Traced:
     """The network without units, what is left being merged or rebuilt."""
-    if asked.cycling is not None:
-        walking = Walking(batch_size=asked.cycling.batch_size, memory_mb=asked.cycling.memory_mb)
-        return merge_channels(traced, found, units, x, walking, how=asked.cycling.merge)[0]
-    assert asked.fitting is not None, "asked.makes_up"
-    if asked.merges:
-        return merge_channels(traced, found, units, x, asked.fitting.walking)[0]
-    return snows_on_channels(traced, found, units, x, asked.fitting)[0]
+    if merges:
+        return merge_channels(traced, found, units, x, fitting.walking)[0]
+    return snows_on_channels(traced, found, units, x, fitting)[0]
 
 
 def _masked(

@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 
+from edgeprune.compact.apply import Compacted, compact_soundly
+from edgeprune.compact.implant import implanted
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.device import device_of
+from edgeprune.model.groups import Group
 from edgeprune.model.traced import Traced, trace
+from edgeprune.pruning.cuts import Cuts
+from edgeprune.pruning.plan import Prunable
 from edgeprune.train.network import Network
 
 
@@ -52,3 +59,14 @@ def traced_of(module: nn.Module, example_inputs: Tensor) -> Traced:
         return Traced(copy, module.input_shape)
     with torch.no_grad():
         return trace(module, tuple(example_inputs.shape[1:]))
+
+
+def cut_out(
+    traced: Traced, ground: Prunable, chosen: Callable[[list[Group]], Cuts], example: Tensor, stacklevel: int
+) -> Compacted:
+    """Take the chosen channels out, and prove it on the example; a group whose proof fails is warned of."""
+    x = example.to(device_of(traced))
+    done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
+    for name, why in done.refused.items():
+        warnings.warn(f"{name} is left whole: {why}", stacklevel=stacklevel)
+    return done

@@ -62,6 +62,33 @@ Merge = Annotated[
         "How what goes is given to what stays. [default: joint]", _CYCLES, "--merge", metavar="joint|pair|constant|none"
     ),
 ]
+MergeOnName = Annotated[
+    str | None,
+    option(
+        "What a merge of weights is fitted to: the layers' outputs, or the loss. [default: layers]",
+        _CYCLES,
+        "--merge-on",
+        metavar="layers|loss",
+    ),
+]
+Score = Annotated[
+    str | None,
+    option(
+        "What camp-hive ranks by. [default: magnitude of weights, lowrank+fisher of channels]",
+        _CYCLES,
+        "--score",
+        metavar="lowrank+fisher|lowrank|eigvec|magnitude",
+    ),
+]
+Preset = Annotated[
+    str | None,
+    option(
+        "Of camp-hive's settings: paper-code is the authors' code, mended. [default: sound]",
+        _CYCLES,
+        "--preset",
+        metavar="sound|paper-code",
+    ),
+]
 Between = Annotated[
     float | None,
     option("Epochs of training between two cycles; 0.5 is half of the images. [default: 0]", _CYCLES, "--between"),

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from edgeprune.merging.cycle import CycleLog, Merging, curve, one_cycle
-from edgeprune.merging.selection import schedule
+from edgeprune.merging.selection import check_sparsity, schedule
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick, silent
 
@@ -39,8 +39,12 @@ def in_cycles(
 
     Returns:
         the network, its masks, and what each cycle did.
+
+    Raises:
+        EdgepruneError: so many cannot go, or as `curve` and `one_cycle` say.
     """
     student, kept, start = Traced(copy.deepcopy(dense.module), dense.input_shape), dict(masks), None
+    check_sparsity([mask.shape for mask in masks.values()], sparsity, asked.least, asked.by_tensor)
     logs: list[CycleLog] = []
     for cycle in range(1, cycles + 1):
         curved = (

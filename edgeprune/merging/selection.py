@@ -6,6 +6,7 @@ their size; the rest of the number goes to the most significant.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -18,6 +19,30 @@ from edgeprune.errors import EdgepruneError
 def schedule(final: float, cycle: int, cycles: int) -> float:
     """The sparsity after one of the cycles (1 to `cycles`): cubic (Zhu and Gupta 2017, arXiv 1710.01878, eq. 1)."""
     return final * (1 - (1 - cycle / cycles) ** 3)
+
+
+def check_sparsity(shapes: Sequence[torch.Size], sparsity: float, least: float, by_tensor: bool) -> None:
+    """Refuse before any work what the floors of the layers will not allow, whatever the weights are.
+
+    Raises:
+        EdgepruneError: the text says what may go.
+    """
+    if by_tensor:
+        most = 1 - least
+    else:
+        total = sum(shape.numel() for shape in shapes)
+        most = 1 - sum(max(math.ceil(least * shape.numel()), shape[0]) for shape in shapes) / total
+        if total - round(sparsity * total) >= round((1 - most) * total):
+            return
+    if sparsity > most + 1e-9:
+        raise EdgepruneError(_too_much(sparsity, least, most))
+
+
+def _too_much(sparsity: float, least: float, most: float) -> str:
+    return (
+        f"a sparsity of {sparsity:g} cannot be reached: every layer keeps {least:g} of its weights, and every output "
+        f"one, which makes {most:.3f}. Ask for less, or raise max_layer_sparsity in the recipe."
+    )
 
 
 def select(
@@ -53,11 +78,7 @@ def select(
         must[own] = _must(order, own, shape, live[own], least)
         start = own.stop
     if int(must.sum()) > stay:
-        raise EdgepruneError(
-            f"a sparsity of {1 - stay / len(w):g} cannot be reached: every layer keeps {least:g} of its weights, and "
-            f"every output one, which makes {1 - int(must.sum()) / len(w):.3f}. Ask for less, or raise "
-            "max_layer_sparsity in the recipe."
-        )
+        raise EdgepruneError(_too_much(1 - stay / len(w), least, 1 - int(must.sum()) / len(w)))
     kept = must.clone()
     if guarded is not None:
         first = order[(guarded & ~kept)[order]]

@@ -12,28 +12,33 @@ from edgeprune.model.batches import sample
 from edgeprune.model.groups import Group
 from edgeprune.model.traced import save
 from edgeprune.pipeline.folder import Stage
-from edgeprune.pipeline.ground import choose_cuts, cutting, open_ground
+from edgeprune.pipeline.ground import cutting, open_ground, widths
 from edgeprune.pipeline.ranking import Ranked
 from edgeprune.pipeline.steps import NETWORK, Work, network
 from edgeprune.pruning import hap
+from edgeprune.pruning.coupling import choose
 from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.plan import Prunable
 from edgeprune.spec.budget import Budget
 
 
-def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget) -> Stage:
-    """Choose the cuts under a budget, take them out of the graph, and prove that nothing else changed."""
+def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget, whole: Stage | None = None) -> Stage:
+    """Choose the cuts under a budget, take them out of the graph, and prove that nothing else changed.
+
+    `whole`: holds the network before it was cut at all, if it was.
+    """
     recipe = work.recipe
 
     def make(folder: Path) -> None:
         traced = network(dense)
         ground = open_ground(traced, recipe, work.target)
         scores = ranked.scores(work, traced, ground)
+        limits = widths(recipe, work.target, network(whole) if whole is not None else None)
         x, _ = sample(work.data.train, work.data.preprocessing, 8, recipe.seed)
         work.tick("compacting", 0, 1)
 
         def chosen(free: list[Group]) -> Cuts:
-            return choose_cuts(ground, scores, budget, recipe, work.target, free)
+            return choose(ground, scores, budget, limits, free, recipe.implant_ratio)
 
         done = implanted(compact_soundly(traced, ground.found, ground.groups, chosen, x), ground, x)
         work.tick("compacting", 1, 1)
@@ -52,7 +57,8 @@ def prune(work: Work, dense: Stage, ranked: Ranked, budget: Budget) -> Stage:
         cutting(budget, recipe, work.target),
         recipe.curvature.confidence,
     ]
-    return work.run.stage("prune", settings, [dense, *ranked.stages], make)
+    inputs = [dense, *ranked.stages, *([whole] if whole is not None else [])]
+    return work.run.stage("prune", settings, inputs, make)
 
 
 def cuts_report(done: Compacted, ground: Prunable, budget: Budget) -> dict[str, Any]:

@@ -12,7 +12,7 @@ import torch
 from edgeprune.curvature.low_rank import load_low_rank, save_low_rank
 from edgeprune.curvature.probing import Probing
 from edgeprune.merging.cycle import Merging, curve, one_cycle
-from edgeprune.merging.selection import schedule
+from edgeprune.merging.selection import check_sparsity, schedule
 from edgeprune.model.batches import sample
 from edgeprune.model.device import move
 from edgeprune.model.traced import Traced, save
@@ -79,6 +79,9 @@ def cycles(work: Work, dense: Stage) -> Cycled:
     """Prune to the recipe's sparsity in cycles."""
     asked = work.recipe.camp_hive
     count = asked.count(work.recipe.pattern)
+    traced = steps.network(dense)
+    shapes = [traced.module.get_parameter(name).shape for name in eligible_of(work, traced).weights]
+    check_sparsity(shapes, _zeros(work), _merging(work).least, asked.by_tensor)
     done: list[Stage] = []
     at, curved, cut = _At(dense, dense, dense), None, dense
     for cycle in range(1, count + 1):
@@ -113,9 +116,7 @@ def _curvature(work: Work, at: _At, cycle: int, before: Stage | None) -> Stage |
 
 def _cycle(work: Work, at: _At, cycle: int, curved: Stage | None) -> Stage:
     recipe = work.recipe
-    zeros = recipe.budget.sparsity
-    assert zeros is not None, "a recipe with a mask pattern holds its share of zeros"
-    sparsity = schedule(zeros, cycle, recipe.camp_hive.count(recipe.pattern))
+    sparsity = schedule(_zeros(work), cycle, recipe.camp_hive.count(recipe.pattern))
 
     def make(folder: Path) -> None:
         traced, teacher = _network(work, at, at.now), _network(work, at, at.trained)
@@ -127,22 +128,39 @@ def _cycle(work: Work, at: _At, cycle: int, curved: Stage | None) -> Stage:
         save(move(traced, CPU), folder / NETWORK)
         save_masks(now, folder / MASKS)
         (folder / "cuts.json").write_text(json.dumps(masks_report(now, None), indent=2), encoding="utf-8")
-        (folder / LOG).write_text(json.dumps(asdict(log), indent=2), encoding="utf-8")
+        rows = [*(logs(at.cut) if at.cut is not None else []), asdict(log)]
+        (folder / LOG).write_text(json.dumps(rows, indent=2), encoding="utf-8")
 
     inputs = [*at.stages, *([curved] if curved is not None else [])]
     return work.run.stage("cycle", [_settings(work), cycle, sparsity], inputs, make)
 
 
-def note(cut: Stage) -> list[str]:
-    """What the last cycle did, in a line; nothing where there was none."""
+def _zeros(work: Work) -> float:
+    zeros = work.recipe.budget.sparsity
+    assert zeros is not None, "a recipe with a mask pattern holds its share of zeros"
+    return zeros
+
+
+def logs(cut: Stage) -> list[dict[str, Any]]:
+    """What the cycles up to a cut did, as `CycleLog` says it; none where there were no cycles of single weights."""
     if not (cut.path / LOG).is_file():
         return []
-    log = json.loads((cut.path / LOG).read_text(encoding="utf-8"))
+    rows: list[dict[str, Any]] = json.loads((cut.path / LOG).read_text(encoding="utf-8"))
+    return rows
+
+
+def note(cut: Stage) -> list[str]:
+    """What the cycles did, in a line; nothing where there were none."""
+    rows = logs(cut)
+    if not rows:
+        return []
+    each = "; ".join(_said(row) for row in rows)
+    return [f"CAMP-HiVe: loss on calibration images {rows[0]['loss_before']:.3f} at first; by cycle, {each}"]
+
+
+def _said(log: dict[str, Any]) -> str:
     merged = f"{log['loss_merged']:.3f} with {100 * log['taken']:.0f} % of its merge" if log["taken"] else "no merge"
-    return [
-        f"CAMP-HiVe: in the last cycle the loss on calibration images went from {log['loss_before']:.3f} to "
-        f"{log['loss_cut']:.3f} by the cut, {merged}"
-    ]
+    return f"{100 * log['sparsity']:.1f} % zero: {log['loss_cut']:.3f}, {merged}"
 
 
 def _network(work: Work, at: _At, stage: Stage) -> Traced:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from edgeprune.errors import EdgepruneError
-from edgeprune.model.groups import Group
 from edgeprune.model.load import starts_random
 from edgeprune.model.traced import Traced
 from edgeprune.pruning import coupling
-from edgeprune.pruning.cuts import Cuts
 from edgeprune.pruning.deployment import Deployment, deployed
 from edgeprune.pruning.layer_rules import ordered
-from edgeprune.pruning.levels import Limits
+from edgeprune.pruning.levels import Limits, floors
 from edgeprune.pruning.plan import Prunable, prunable
-from edgeprune.pruning.score import Scores
 from edgeprune.spec.budget import Budget, LimitName
 from edgeprune.spec.recipe import Recipe
 from edgeprune.spec.speeds import measured
@@ -32,10 +30,13 @@ def open_ground(traced: Traced, recipe: Recipe, target: Target) -> Prunable:
     return deployed(traced, ground, deployment, names)
 
 
-def widths(recipe: Recipe, target: Target) -> Limits:
-    """To which widths layers may be cut."""
+def widths(recipe: Recipe, target: Target, whole: Traced | None = None) -> Limits:
+    """To which widths layers may be cut; `whole`: the network before any cut, of which no more may go."""
     rules = ordered(recipe.keep, recipe.layers)
-    return Limits(target.channel_multiple.value, recipe.max_layer_sparsity, rules)
+    limits = Limits(target.channel_multiple.value, recipe.max_layer_sparsity, rules)
+    return (
+        limits if whole is None else replace(limits, floors=floors(open_ground(whole, recipe, target).groups, limits))
+    )
 
 
 def check_reachable(ground: Prunable, recipe: Recipe, target: Target) -> None:
@@ -45,13 +46,6 @@ def check_reachable(ground: Prunable, recipe: Recipe, target: Target) -> None:
         EdgepruneError: with what can be reached.
     """
     coupling.check(ground, recipe.budget, widths(recipe, target))
-
-
-def choose_cuts(
-    ground: Prunable, scores: Scores, budget: Budget, recipe: Recipe, target: Target, free: list[Group]
-) -> Cuts:
-    """Solve a budget, cutting free groups only."""
-    return coupling.choose(ground, scores, budget, widths(recipe, target), free, recipe.implant_ratio)
 
 
 def freezing(recipe: Recipe) -> list[Any]:

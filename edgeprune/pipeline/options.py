@@ -10,11 +10,12 @@ from typing import Any, get_args
 from edgeprune.errors import EdgepruneError
 from edgeprune.measure.match import host_target
 from edgeprune.pipeline.allocating_options import ALLOCATING, allocating
+from edgeprune.pipeline.cycling_options import CYCLING, cycling
 from edgeprune.pipeline.int8_options import int8_settings
 from edgeprune.spec.budget import LIMIT_NAMES, SHARES, Budget
 from edgeprune.spec.channels import check_coupling
 from edgeprune.spec.int8 import RANGE_NAMES
-from edgeprune.spec.methods import METHOD_NAMES, AllocatorName, Compensation, MaskSource, MergeName, Rebuilding
+from edgeprune.spec.methods import METHOD_NAMES, AllocatorName, Compensation, MaskSource, Rebuilding
 from edgeprune.spec.recipe import Allocation, AttentionCut, Coupling, Recipe
 from edgeprune.spec.speeds import check_latency
 from edgeprune.spec.strict import parse, read_toml
@@ -27,7 +28,7 @@ OPTIONS = frozenset((
     *LIMIT_NAMES, "max_drop", "trials", "trial_epochs",
     "epochs", "qat_epochs", "dense_epochs", "batch_size", "learning_rate",
     "probes", "matrix", "half", "spectrum", "curvature",
-    "compensate", "mask", "lookahead", "cycles", "merge", "between", *ALLOCATING, "seed", "device", "recipe",
+    "compensate", "mask", "lookahead", *CYCLING, *ALLOCATING, "seed", "device", "recipe",
     "ranges", "int8_max_drop", "int8_keep", "learned_scales", "equalize", "adaround", "int8_anyway",
 ))  # fmt: skip
 
@@ -53,7 +54,6 @@ CHOICES = {
     "matrix": ("hessian", "ggn"),
     "compensate": get_args(Compensation),
     "mask": get_args(MaskSource),
-    "merge": get_args(MergeName),
     "ranges": RANGE_NAMES,
     "allocator": get_args(AllocatorName),
 }
@@ -122,7 +122,7 @@ def _content(options: dict[str, Any]) -> dict[str, Any]:
         "curvature": dict(example.get("curvature", {})) | _curving(options),
         "precision": "fp32" if options["fp32"] else "int8",
         "snows": _rebuilding(options),
-        "camp_hive": _cycling(options),
+        "camp_hive": cycling(options),
         "int8": int8_settings(options),
         "amp_hasa": allocating(options),
         **_given(options, "method", "pattern", "attention", "coupling", "allocation", "compensate", "seed", "device"),
@@ -185,14 +185,6 @@ def _rebuilding(options: dict[str, Any]) -> dict[str, Any]:
             raise EdgepruneError(f"--lookahead {asked!r}: neither a number nor end. Try 10, or end.") from None
         if asked != "end" and int(asked) < 0:
             raise EdgepruneError(f"--lookahead {asked}: 0 is the layer's own output. Give 0 or more, or end.")
-    return content
-
-
-def _cycling(options: dict[str, Any]) -> dict[str, Any]:
-    """How CAMP-HiVe goes on."""
-    content = _given(options, "cycles", "merge", "between")
-    if content and options["method"] != "camp-hive":
-        raise EdgepruneError(f"--{next(iter(content))} belongs to --method camp-hive. Give it too, or leave it out.")
     return content
 
 

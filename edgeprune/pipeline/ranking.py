@@ -13,7 +13,7 @@ from edgeprune.model.batches import sample
 from edgeprune.model.traced import Traced
 from edgeprune.pipeline.folder import Stage
 from edgeprune.pipeline.ground import freezing, open_ground, widths
-from edgeprune.pipeline.steps import EIGENPAIRS, TRACES, Work
+from edgeprune.pipeline.steps import EIGENPAIRS, TRACES, Work, network
 from edgeprune.pruning.methods import METHODS, Curved
 from edgeprune.pruning.plan import Prunable
 from edgeprune.pruning.score import Curve, Scores
@@ -49,8 +49,11 @@ class Ranked:
         return load_low_rank(pairs) if pairs.is_file() else load_curvature(self.curvature.path / TRACES)
 
 
-def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:
-    """Measure what each group's cuts cost, unless the scores alone are to decide."""
+def rank(work: Work, dense: Stage, curvature: Stage | None, whole: Stage | None = None) -> Ranked:
+    """Measure what each group's cuts cost, unless the scores alone are to decide.
+
+    `whole`: holds the network before it was cut at all, if it was.
+    """
     recipe = work.recipe
     if recipe.allocation == "scores" or recipe.coupling == "union":
         return Ranked(curvature)
@@ -59,7 +62,7 @@ def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:
         traced = work.load(dense)
         ground = open_ground(traced, recipe, work.target)
         scores = Ranked(curvature).scores(work, traced, ground)
-        limits = widths(recipe, work.target)
+        limits = widths(recipe, work.target, network(whole) if whole is not None else None)
         x, _ = sample(work.data.train, work.data.preprocessing, MOST, recipe.seed)
         found = sensitivities(traced, ground.found, ground.groups, scores, limits, x, work.tick)
         text = json.dumps({name: asdict(curve) for name, curve in found.items()}, indent=2)
@@ -73,4 +76,5 @@ def rank(work: Work, dense: Stage, curvature: Stage | None) -> Ranked:
         recipe.max_layer_sparsity,
         work.target.channel_multiple.value,
     ]
-    return Ranked(curvature, work.run.stage("sensitivity", settings, [dense, *Ranked(curvature).stages], make))
+    inputs = [dense, *Ranked(curvature).stages, *([whole] if whole is not None else [])]
+    return Ranked(curvature, work.run.stage("sensitivity", settings, inputs, make))

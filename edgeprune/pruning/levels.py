@@ -7,7 +7,8 @@ or what was measured of such cuts, where it was.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -22,12 +23,14 @@ from edgeprune.spec.recipe import LayerRule
 class Limits:
     """`multiple`: widths are cut to multiples of it. `max_sparsity`: largest share of a group that may go.
 
-    `rules` say otherwise for the layers that they match; where layers share a group, the strictest holds.
+    `rules` say otherwise for the layers that they match; where layers share a group, the strictest holds. `floors`:
+    group name -> units that stay in any case; a network that was cut before may lose no more than as a whole.
     """
 
     multiple: int
     max_sparsity: float
     rules: tuple[LayerRule, ...] = ()
+    floors: Mapping[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -46,6 +49,11 @@ class Levels:
     def losses(self, level: Counts) -> Floats:
         found: Floats = self.lost[np.arange(len(level)), level]
         return found
+
+
+def floors(groups: list[Group], limits: Limits) -> dict[str, int]:
+    """Group name -> the narrowest that the limits allow, for cuts after this one."""
+    return {group.name: int(ladder(group, limits)[-1]) for group in groups}
 
 
 def levels(groups: list[Group], scores: Scores, limits: Limits, whole: frozenset[str] = frozenset()) -> Levels:
@@ -75,7 +83,8 @@ def table(ladders: list[Counts], lost: list[Floats]) -> Levels:
 
 def ladder(group: Group, limits: Limits) -> Counts:
     """The kept counts that a group may have, descending; none at all only of a branch, at a sparsity of 1."""
-    total, step, floor = len(group.units), 1, 0 if group.removable else 1
+    total, step = len(group.units), 1
+    floor = max(0 if group.removable else 1, limits.floors.get(group.name, 0))
     for weight in group.producers:
         rule = rule_of(owner(weight), limits.rules)
         width = group.out_width(weight)

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, model_validator
 
+from edgeprune.errors import EdgepruneError
 from edgeprune.spec.strict import Strict
 
 MethodName = Literal["amp-hasa", "camp-hive", "hap", "magnitude", "snows"]
@@ -21,6 +22,8 @@ Significance = Literal["lowrank+fisher", "lowrank", "eigvec", "magnitude"]
 """By what CAMP-HiVe ranks single weights; `eigvec` is the released code's."""
 ScoreName = Literal["hap", "magnitude", "wanda", "obs"]
 """By which single weights are ranked."""
+Preset = Literal["sound", "paper-code"]
+"""CAMP-HiVe's settings: edgeprune's, or those of the authors' code."""
 AllocatorName = Literal["ppo", "cem", "random", "lamp", "erk", "global", "uniform"]
 """How AMP-HASA divides a budget among layers: three searches, and four rules."""
 SEARCHES: frozenset[AllocatorName] = frozenset({"ppo", "cem", "random"})
@@ -99,7 +102,7 @@ AS_RELEASED: dict[str, Any] = {
 class Cycling(Strict):
     """How CAMP-HiVe prunes, merges and trains in turn (arXiv 2511.06265)."""
 
-    preset: Literal["sound", "paper-code"] = "sound"
+    preset: Preset = "sound"
     """`paper-code`: the released code's choices below, unless they are given."""
     cycles: int | None = Field(default=None, ge=1, le=100)
     """Of pruning and merging, on a cubic schedule; `None`: 6 of single weights, 2 of channels."""
@@ -140,6 +143,24 @@ class Cycling(Strict):
     def count(self, pattern: str) -> int:
         """How many cycles there are."""
         return self.cycles if self.cycles is not None else 2 if pattern == "channel" else 6
+
+
+def check_for_channels(asked: Cycling, pattern: str) -> None:
+    """Refuse what CAMP-HiVe does to single weights only.
+
+    Raises:
+        EdgepruneError: the pattern is of channels.
+    """
+    if pattern != "channel":
+        return
+    if asked.score == "eigvec":
+        raise EdgepruneError(
+            "the released code's score and preset are for single weights. Give --pattern unstructured too."
+        )
+    if asked.merge_on != "layers" or asked.by_tensor:
+        raise EdgepruneError(
+            "merge_on = 'loss' and by_tensor are for single weights. Give --pattern unstructured too, or leave them out."
+        )
 
 
 class Allocating(Strict):

@@ -13,7 +13,16 @@ from edgeprune.spec.allocating import check_allocating
 from edgeprune.spec.budget import Budget, Search
 from edgeprune.spec.channels import check_coupling, check_implants
 from edgeprune.spec.int8 import Int8
-from edgeprune.spec.methods import Allocating, Compensation, Curving, Cycling, MethodName, Rebuilding, ScoreName
+from edgeprune.spec.methods import (
+    Allocating,
+    Compensation,
+    Curving,
+    Cycling,
+    MethodName,
+    Rebuilding,
+    ScoreName,
+    check_for_channels,
+)
 from edgeprune.spec.pattern import check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.strict import Strict
 
@@ -193,9 +202,10 @@ class Recipe(Strict):
             raise EdgepruneError(
                 "[snows] target = 'block' is for mask patterns: a layer that lost inputs has no dense one."
             )
-        if self.rebuilds and self.budget.max_drop is not None:
+        if (self.rebuilds or self.method == "camp-hive") and self.budget.max_drop is not None:
             raise EdgepruneError(
-                "--max-drop tries cuts by a short fine-tuning and rebuilds no layers. Give a budget, as --macs 0.5."
+                "--max-drop tries cuts by a short fine-tuning, in one cycle, and rebuilds no layers. "
+                "Give a budget, as --macs 0.5."
             )
         return self
 
@@ -210,10 +220,7 @@ class Recipe(Strict):
                 f"camp-hive cuts channels or single weights, no {self.pattern}. Give --method snows for that pattern, "
                 "or --pattern unstructured."
             )
-        if self.pattern == "channel" and self.camp_hive.score == "eigvec":
-            raise EdgepruneError(
-                "the released code's score and preset are for single weights. Give --pattern unstructured too."
-            )
+        check_for_channels(self.camp_hive, self.pattern)
         if self.compensate != "none":
             raise EdgepruneError(f"camp-hive merges by itself. Leave --compensate {self.compensate} out.")
         return self
