@@ -19,10 +19,15 @@ from edgeprune.allocation.trials import Trials, plain_reward
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.traced import Traced
 from edgeprune.progress import Tick, silent
-from edgeprune.spec.methods import Allocating
+from edgeprune.spec.methods import Allocating, Form
 
-STRENGTHS = (0.0, 0.5, 1.0, 2.0, 3.0)
-"""Of the curvature, among which the best on fresh images is taken."""
+STRENGTHS: dict[Form, tuple[float, ...]] = {
+    "power": (0.0, 0.125, 0.25, 0.375, 0.5),
+    "rank": (0.0, 0.25, 0.5, 1.0, 2.0),
+    "mean": (0.0, 0.025, 0.05, 0.1, 0.2),
+    "raw": (0.0, 0.1, 1.0, 10.0, 100.0),
+}
+"""Of the curvature, by its form; the best on fresh images is taken, of equal ones the smallest."""
 Images = tuple[Tensor, Tensor]
 
 
@@ -56,10 +61,10 @@ def choose_strength(
     if asked.strength != "search":
         return Strength(asked.strength, {})
     rewards = {}
-    for strength in STRENGTHS:
+    for strength in STRENGTHS[asked.form]:
         lot, kept = cut(strength)
         rewards[strength] = plain_reward(Bench(traced, lot, *pictures.fresh)([kept])[0], 0.0)
-    return Strength(max(rewards, key=lambda strength: (rewards[strength], -abs(strength - 1))), rewards)
+    return Strength(max(rewards, key=lambda strength: rewards[strength]), rewards)
 
 
 def allocate(
@@ -91,17 +96,17 @@ def allocate(
     if asked.reward == "literal":
         problem = replace(problem, goal=Free(problem.lot))
     seconds = 60 * asked.minutes if asked.minutes is not None else float("inf")
-    with _judge(traced, problem.lot, pictures.trials, asked.ray) as judge:
+    with _judge(traced, problem.lot, pictures.trials, asked) as judge:
         trials = Trials(problem.lot, judge, asked.reward, asked.evaluations, seconds, file, tick)
         return search(asked.allocator, problem, trials, Bench(traced, problem.lot, *pictures.fresh), seed)
 
 
-def _judge(traced: Traced, lot: Lot, images: Images, workers: int | None) -> AbstractContextManager[Judge]:
-    if workers is None:
-        return nullcontext(Bench(traced, lot, *images))
+def _judge(traced: Traced, lot: Lot, images: Images, asked: Allocating) -> AbstractContextManager[Judge]:
+    if asked.ray is None:
+        return nullcontext(Bench(traced, lot, *images, asked.half))
     from edgeprune.allocation.workers import ray_judge  # which needs the extra `ray`
 
-    return ray_judge(traced, lot, *images, workers)
+    return ray_judge(traced, lot, *images, asked.ray, asked.half)
 
 
 def check_installed(asked: Allocating) -> None:

@@ -26,16 +26,18 @@ from edgeprune.model.traced import Traced
 class _Worker:
     """A bench in a process of its own."""
 
-    def __init__(self, network: bytes, lot: Lot, x: Tensor, y: Tensor, device: str, threads: int) -> None:
+    def __init__(
+        self, network: bytes, lot: Lot, x: Tensor, y: Tensor, half: bool, device: str, threads: int
+    ) -> None:
         torch.set_num_threads(threads)
-        self._bench = Bench(from_bytes(network, torch.device(device)), lot, x, y)
+        self._bench = Bench(from_bytes(network, torch.device(device)), lot, x, y, half)
 
     def judge(self, kept: Kept) -> Verdict:
         return self._bench([kept])[0]
 
 
 @contextmanager
-def ray_judge(traced: Traced, lot: Lot, x: Tensor, y: Tensor, workers: int) -> Iterator[Judge]:
+def ray_judge(traced: Traced, lot: Lot, x: Tensor, y: Tensor, workers: int, half: bool) -> Iterator[Judge]:
     """A judge that deals allocations out to workers; its verdicts are those of one process.
 
     Raises:
@@ -55,7 +57,7 @@ def ray_judge(traced: Traced, lot: Lot, x: Tensor, y: Tensor, workers: int) -> I
         share = min(1.0, devices / workers) if device == "cuda" else 0
         kind = ray.remote(num_cpus=1, num_gpus=share)(_Worker)
         given = [ray.put(item) for item in (to_bytes(traced), lot, x, y)]
-        actors = [kind.remote(*given, device, threads) for _ in range(workers)]
+        actors = [kind.remote(*given, half, device, threads) for _ in range(workers)]
 
         def judge(many: Sequence[Kept]) -> list[Verdict]:
             pool = ActorPool(actors)

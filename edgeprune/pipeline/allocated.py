@@ -37,7 +37,7 @@ from edgeprune.spec.result import Allocation, Course
 
 
 def weighing(asked: Allocating, strength: float) -> Weighing:
-    return Weighing(asked.form, asked.sign, strength)
+    return Weighing(asked.form, asked.sign, strength, asked.pooled)
 
 
 def diagonals(

@@ -2,12 +2,17 @@
 
 The document prints `|w| exp(-strength |H|)`, which prunes first what the loss depends on most, while its words ask for
 the opposite: `corrected` follows the words, `literal` the formula. h is put on a scale that does not depend on the
-loss's or a layer's, in one of these forms:
+loss's, in one of these forms:
 
+`power`  the log of itself over its mean, so `S = |w| (h / mean)^strength`; with a strength of 1/2 the order is that of
+         Optimal Brain Damage (LeCun et al. 1990), `w^2 h`;
 `rank`   its rank among all weights, 0 to 1: no outlier counts for more than e^strength;
 `mean`   itself over its mean, the exponent being cut off at 8, as curvature has a heavy tail;
-`power`  `|w| (h / mean)^strength`; with a strength of 1/2 the order is that of Optimal Brain Damage, `w^2 h`;
 `raw`    itself, as printed: what it does depends on the unit of the loss.
+
+The curvature of a weight is, but for correlations, what its input has of it times what its output has. The second
+factor is shared by all weights of an output, so it starves whole outputs long after the curvature of the dense network
+has ceased to say what they are worth. `pooled` curvature is the mean over a layer's outputs, where it is out of play.
 
 Of channels the magnitude is the norm of a unit's weights, and h their mean curvature, the unit's share of the trace
 over the number of its weights.
@@ -33,11 +38,12 @@ TINY = 1e-30
 
 @dataclass(frozen=True)
 class Weighing:
-    """How curvature counts; `strength` is the formula's lambda."""
+    """How curvature counts; `strength` is the formula's lambda. `pooled`: single weights have the mean over outputs."""
 
-    form: Form = "rank"
+    form: Form = "power"
     sign: Sign = "corrected"
-    strength: float = 1.0
+    strength: float = 0.25
+    pooled: bool = True
 
 
 def weight_scores(
@@ -52,17 +58,23 @@ def weight_scores(
         module: the network.
         diagonals: the curvature of each weight, in the same shapes.
         weighing: how it counts.
-        live: masks of weights that were not pruned before; the others have no curvature that counts.
+        live: masks of weights that were not pruned before; the others score zero.
     """
-    h = torch.cat([diagonal.flatten() for diagonal in diagonals.values()])
+    weighing = weighing or Weighing()
+    h = torch.cat([(_pooled(diagonal) if weighing.pooled else diagonal).flatten() for diagonal in diagonals.values()])
     counts = torch.cat([live[name].flatten() for name in diagonals]) if live else torch.ones(len(h), dtype=torch.bool)
     factors = torch.zeros(len(h), dtype=torch.float64)
-    factors[counts] = factor(h[counts], weighing or Weighing())
+    factors[counts] = factor(h[counts], weighing)
     parts = factors.split([diagonal.numel() for diagonal in diagonals.values()])
     return {
         name: module.get_parameter(name).detach().cpu().double().abs() * part.view(diagonals[name].shape)
         for name, part in zip(diagonals, parts, strict=True)
     }
+
+
+def _pooled(diagonal: Tensor) -> Tensor:
+    """The mean over outputs, the first axis, for each of them."""
+    return diagonal.clamp_min(0).mean(0, keepdim=True).expand_as(diagonal)
 
 
 def scores(module: nn.Module, groups: list[Group], curvature: Curvature, weighing: Weighing | None = None) -> Scores:
@@ -92,6 +104,10 @@ def factor(h: Tensor, weighing: Weighing) -> Tensor:
     return FORMS[weighing.form](h.double().clamp_min(0), strength)
 
 
+def _power(h: Tensor, strength: float) -> Tensor:
+    return (h / h.mean().clamp_min(TINY)).clamp_min(TINY).pow(strength)
+
+
 def _rank(h: Tensor, strength: float) -> Tensor:
     """Equal curvatures have the mean of their ranks."""
     places = torch.from_numpy(rankdata(h.numpy(), "average"))
@@ -102,12 +118,8 @@ def _mean(h: Tensor, strength: float) -> Tensor:
     return (h / h.mean().clamp_min(TINY) * strength).clamp(-MOST_EXPONENT, MOST_EXPONENT).exp()
 
 
-def _power(h: Tensor, strength: float) -> Tensor:
-    return (h / h.mean().clamp_min(TINY)).clamp_min(TINY).pow(strength)
-
-
 def _raw(h: Tensor, strength: float) -> Tensor:
     return (h * strength).clamp(-100, 100).exp()
 
 
-FORMS: dict[Form, Callable[[Tensor, float], Tensor]] = {"rank": _rank, "mean": _mean, "power": _power, "raw": _raw}
+FORMS: dict[Form, Callable[[Tensor, float], Tensor]] = {"power": _power, "rank": _rank, "mean": _mean, "raw": _raw}

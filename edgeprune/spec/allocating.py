@@ -68,8 +68,7 @@ def _check_channels(recipe: Recipe) -> None:
     for option, given in others.items():
         if given:
             raise EdgepruneError(f"{option} is not for --method amp-hasa, which has --allocator. Leave it out.")
-    if asked.curvature != DEFAULT.curvature or asked.least != DEFAULT.least:
-        name = "curvature" if asked.curvature != DEFAULT.curvature else "least"
+    for name in [name for name in ("curvature", "least", "pooled") if getattr(asked, name) != getattr(DEFAULT, name)]:
         raise EdgepruneError(
             f"{name} under [amp_hasa] is for single weights. Leave it out: channels have [curvature] and "
             "max_layer_sparsity."

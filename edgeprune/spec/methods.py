@@ -175,13 +175,19 @@ class Allocating(Strict):
     """Training images on which allocations are judged."""
     fresh_images: int = Field(default=2000, ge=16)
     """Validation images on which the best of them are judged again."""
+    half: bool = False
+    """Judge trials in bfloat16, which some processors have units for; the best are judged again in float32."""
     spread: float = Field(default=0.5, gt=0, le=3)
     """Standard deviation of a search's first steps, in logits of the share that a layer keeps."""
     curvature: Diagonal = "fisher"
     """Of single weights: squared gradients with labels drawn from the outputs, with the true ones (`empirical`), or
     Hutchinson's, most of which is noise. Channels are scored by traces, as `[curvature]` says."""
-    form: Form = "rank"
-    """What h is: its rank among all, 0 to 1; itself over its mean; the same to a power; itself (`raw`, as printed)."""
+    pooled: bool = True
+    """Single weights have the mean curvature over the outputs of their layer; false: their own, as printed. On a
+    ResNet-20 without 80 % of its weights, before training, 69.7 % were right so, with their own 66.6, without 66.5."""
+    form: Form = "power"
+    """What h is: the log of the curvature over its mean, so that it counts as a power; its rank among all, 0 to 1;
+    itself over its mean; itself (`raw`, as printed)."""
     sign: Sign = "corrected"
     """`literal`: `exp(-strength h)`, as printed, by which what matters most goes first."""
     strength: float | Literal["search"] = "search"
