@@ -124,22 +124,27 @@ def _fewest(
 
     Twice as many are tried until it does, then what lies between is halved; the first `least` always go.
     """
-    count, known = least, {least: reached([*order[:least]])}
-    while known[count] < limit and count < len(order):
+    known: dict[tuple[str, ...], float] = {}
+
+    def of(names: Sequence[str]) -> float:
+        """Each choice is tried once: it costs a run over the validation images."""
+        key = tuple(name for name in order if name in names)
+        if key not in known:
+            known[key] = reached([*key])
+        return known[key]
+
+    below, count = least, least
+    while of(order[:count]) < limit and count < len(order):
         below, count = count, min(max(1, 2 * count), len(order))
-        known[count] = reached([*order[:count]])
-        if known[count] >= limit:
-            while count - below > 1:
-                middle = (below + count) // 2
-                known[middle] = reached([*order[:middle]])
-                below, count = (below, middle) if known[middle] >= limit else (middle, count)
-            break
-    chosen, best = [*order[:count]], known[count]
+    while of(order[:count]) >= limit and count - below > 1:
+        middle = (below + count) // 2
+        below, count = (below, middle) if of(order[:middle]) >= limit else (middle, count)
+    chosen = [*order[:count]]
     for name in reversed(chosen[least:]):
         fewer = [other for other in chosen if other != name]
-        if len(chosen) > least + 1 and (without := reached(fewer)) >= limit:
-            chosen, best = fewer, without
-    return chosen, best
+        if len(fewer) > least and of(fewer) >= limit:
+            chosen = fewer
+    return chosen, of(chosen)
 
 
 def _named(patterns: Sequence[str], names: Sequence[str]) -> list[str]:

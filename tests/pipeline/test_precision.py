@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import onnx
 import pytest
 import torch
+from safetensors.torch import save_file
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.model.batches import sample
+from edgeprune.model.data import load_data
 from edgeprune.pipeline import precision
 from edgeprune.pipeline.compress import compress, diagnose, quantize
 from edgeprune.pipeline.precision import _fewest, _named, read_diagnosis, read_precision
+from edgeprune.spec.budget import Budget
 from edgeprune.spec.int8 import Int8
 from edgeprune.spec.recipe import Recipe
 from tests.pipeline.small import recipe
@@ -103,29 +108,35 @@ def test_a_name_of_no_layer_is_one_line(tmp_path: Path) -> None:
 
 
 def _fragile(folder: Path, **settings: object) -> Recipe:
-    """A trained network, then one channel between layers 2 and 4 scaled by 1,000 and back: float computes the same."""
-    from edgeprune.model.load import open_model
-    from edgeprune.model.traced import save
-
-    asked = recipe(folder, 0, method="magnitude", budget={"sparsity": 0.01}, precision="fp32")
+    """A trained network whose channel between layers 2 and 4 is scaled by 1,000 and back: float computes the same."""
+    asked = recipe(folder, 0, method="magnitude", budget=Budget(sparsity=0.01), int8=Int8.model_validate(settings))
     with (folder / "net.py").open("a", encoding="utf-8") as file:
         file.write(FRAGILE)
-    source = asked.source.model_copy(update={"model": f"{folder / 'net.py'}:fragile"})
-    training = asked.training.model_copy(update={"dense_epochs": 6, "dense_learning_rate": 0.1})
-    trained = compress(asked.model_copy(update={"source": source, "training": training}), folder / "trained")
-    (found,) = (folder / "trained" / "stages").glob("dense-*/network.pt2")
-    traced = open_model(source.model_copy(update={"model": str(found)}), 3, 3, 12, 0)
-    assert trained.result is not None
-    module = traced.module
+    data = load_data(asked.source, None, 0)
+    x, y = sample(data.train, data.preprocessing, len(data.train), 0)
+    space: dict[str, Any] = {}
+    exec((folder / "net.py").read_text(encoding="utf-8"), space)
+    net = space["fragile"]()
+    optimizer = torch.optim.Adam(net.parameters(), 0.01)
+    for _ in range(40):
+        optimizer.zero_grad()
+        torch.nn.functional.cross_entropy(net(x), y).backward()
+        optimizer.step()
     with torch.no_grad():
-        for name, factor in (("2.weight", 1000.0), ("2.bias", 1000.0)):
-            module.get_parameter(name)[3] *= factor
-        module.get_parameter("4.weight")[:, 3] /= 1000.0
-    save(traced, folder / "fragile.pt2")
-    again = asked.source.model_copy(update={"model": str(folder / "fragile.pt2")})
-    untrained = asked.training.model_copy(update={"dense_epochs": 0, "qat_epochs": 0})
-    changed = {"source": again, "training": untrained, "precision": "int8", "int8": Int8(**settings)}  # type: ignore[arg-type]
-    return Recipe.model_validate(asked.model_copy(update=changed).model_dump(by_alias=True))
+        means = net[:4](x).mean((0, 2, 3))
+        channel = int(torch.where(means > 0, means, torch.inf).argmin())  # of those that are alive, the least needed
+        net[2].weight[channel] *= 1000.0
+        net[2].bias[channel] *= 1000.0
+        net[4].weight[:, channel] /= 1000.0
+    save_file(net.state_dict(), folder / "net.safetensors")
+    source = {"model": f"{folder / 'net.py'}:fragile", "weights": str(folder / "net.safetensors")}
+    training = {"dense_epochs": 0, "qat_epochs": 0}
+    return asked.model_copy(
+        update={
+            "source": asked.source.model_copy(update=source),
+            "training": asked.training.model_copy(update=training),
+        }
+    )
 
 
 def test_the_fragile_layer_is_named_first_and_it_alone_stays_high(
