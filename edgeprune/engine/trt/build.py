@@ -14,7 +14,7 @@ from edgeprune.engine.trt.float_weights import store_floats
 from edgeprune.engine.trt.half import in_half
 from edgeprune.engine.trt.log import BuildLog
 from edgeprune.engine.trt.monitor import monitor_for
-from edgeprune.engine.trt.onnx_file import opset_of, read_model
+from edgeprune.engine.trt.onnx_file import fix_batch, opset_of, read_model
 from edgeprune.engine.trt.opset import to_opset
 from edgeprune.engine.trt.release import Release
 from edgeprune.engine.trt.settings import BuildSettings
@@ -60,6 +60,8 @@ def prepare_onnx(path: Path, release: Release, settings: BuildSettings) -> bytes
     if release.major < 10:
         model.ir_version = min(model.ir_version, IR_OF_8)
         store_floats(model)
+    if settings.batch.fixed:  # a static network: several contexts may run it in TensorRT 8 too
+        fix_batch(model, settings.batch.best)
     if settings.fp16 and release.strongly_typed:
         in_half(model)
     content: bytes = model.SerializeToString()
@@ -111,12 +113,13 @@ def build_plan(
         raise EdgepruneError(f"TensorRT {release} does not take the model: {_parse_errors(parser)}. Report it.")
     config = builder.create_builder_config()
     _configure(trt, config, settings, release)
-    profile = builder.create_optimization_profile()
-    for index in range(network.num_inputs):
-        tensor = network.get_input(index)
-        shapes = [_with_batch(tensor, n) for n in (settings.batch.least, settings.batch.best, settings.batch.most)]
-        profile.set_shape(tensor.name, *shapes)
-    config.add_optimization_profile(profile)
+    inputs = [network.get_input(index) for index in range(network.num_inputs)]
+    if any(length < 0 for tensor in inputs for length in tensor.shape):
+        profile = builder.create_optimization_profile()
+        for tensor in inputs:
+            shapes = [_with_batch(tensor, n) for n in (settings.batch.least, settings.batch.best, settings.batch.most)]
+            profile.set_shape(tensor.name, *shapes)
+        config.add_optimization_profile(profile)
     attach(config, cache)
     monitor = monitor_for(trt, tick)
     if monitor is not None:

@@ -23,6 +23,8 @@ class Ends:
     output_shape: tuple[int, ...]
     least: int
     most: int
+    dynamic: bool = True
+    """The engine was built for a range, and a context must be told how many images come."""
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Refuse a batch that the engine was not built for.
@@ -63,7 +65,7 @@ def read_ends(trt: Any, engine: Any) -> Ends:
     least, most = images, images
     if images < 0:
         least, _, most = (shape[0] for shape in engine.get_tensor_profile_shape(entry, 0))
-    return Ends(entry, exit_, shapes[0][1:], shapes[1][1:], least, most)
+    return Ends(entry, exit_, shapes[0][1:], shapes[1][1:], least, most, dynamic=images < 0)
 
 
 @dataclass
@@ -98,7 +100,7 @@ class Lane:
         """
         if self.images != images:
             shape = (images, *self.ends.input_shape)
-            if not self.context.set_input_shape(self.ends.input, shape):
+            if self.ends.dynamic and not self.context.set_input_shape(self.ends.input, shape):
                 raise EdgepruneError(f"TensorRT refuses an input of shape {shape}. Build the engine for it.")
             self.images, self.launch = images, None
         if not self.graphs:

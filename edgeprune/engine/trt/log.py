@@ -22,7 +22,7 @@ class BuildLog:
         if self.stream is not None:
             try:
                 self.stream.write(f"[{severity}] {text}\n")
-            except OSError as error:  # a full disk; TensorRT ends the process where its logger raises
+            except OSError as error:  # a full disk; what a logger raises, TensorRT cannot pass on
                 with contextlib.suppress(OSError):
                     self.stream.close()
                 self.stream = None

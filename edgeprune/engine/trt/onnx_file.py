@@ -100,6 +100,15 @@ def set_opset(model: Any, version: int) -> None:
             entry.version = version
 
 
+def fix_batch(model: Any, images: int) -> None:
+    """Give every input a number of images where it leaves that open."""
+    for value in model.graph.input:
+        first = next(iter(value.type.tensor_type.shape.dim), None)
+        if first is not None and not first.dim_value:
+            first.ClearField("dim_param")
+            first.dim_value = images
+
+
 def array_of(tensor: Any) -> NDArray[Any]:
     """A stored tensor's values, in its shape."""
     kind = DTYPES[tensor.data_type]

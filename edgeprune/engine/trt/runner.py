@@ -45,6 +45,8 @@ class PlanRunner:
     gpu: Gpu
     lanes: list[Lane]
     log: BuildLog
+    one_context: bool = False
+    """TensorRT 8 lends a range of shapes to one context at a time."""
     threads: int = 1
     simulated: bool = False
     on_gpu: bool = True
@@ -97,10 +99,10 @@ class PlanRunner:
     def layer_ms(self, x: NDArray[np.float32], calls: int) -> dict[str, float]:
         """Least milliseconds of each layer of the engine over some calls, by TensorRT's own profiler.
 
-        In a context of its own and without a graph, since the profiler slows what it watches.
+        Without a graph, which would hide them.
 
         Raises:
-            EdgepruneError: there is no memory for that context.
+            EdgepruneError: there is no memory for a context of its own.
         """
         times: dict[str, list[float]] = {}
 
@@ -112,15 +114,23 @@ class PlanRunner:
                 times.setdefault(layer_name, []).append(ms)
 
         profiler = Profiler(self.trt)
-        context = self.engine.create_execution_context()
-        if context is None:
-            raise EdgepruneError(f"no memory to profile the engine on {self.gpu.name}: {self.log.last_fault}.")
-        context.profiler = profiler
-        lane = Lane(self.cuda, context, self.lanes[0].ends, self.cuda.stream(), self.log, graphs=False)
+        lane = self._profiled_lane()
+        graphs, lane.graphs = lane.graphs, False
+        lane.context.profiler = profiler
         for _ in range(calls + 1):  # the first allocates
             lane.begin(x)
             lane.end()
+        lane.context.profiler, lane.graphs = None, graphs
         return {name: min(taken[1:] or taken) for name, taken in times.items()}
+
+    def _profiled_lane(self) -> Lane:
+        """A context of its own, since the profiler slows what it watches; TensorRT 8 has one per range of shapes."""
+        if self.one_context:
+            return self.lanes[0]
+        context = self.engine.create_execution_context()
+        if context is None:
+            raise EdgepruneError(f"no memory to profile the engine on {self.gpu.name}: {self.log.last_fault}.")
+        return Lane(self.cuda, context, self.lanes[0].ends, self.cuda.stream(), self.log)
 
     def layers(self, x: NDArray[np.float32], calls: int) -> tuple[list[EngineLayer], float]:
         """What became of each layer, with its milliseconds in a call on `x`; and the time that is nobody's."""
@@ -168,12 +178,13 @@ def open_plan(model: Path, plan: Plan | None = None, streams: int = 1, graphs: b
     logger = logger_for(trt, log)
     engine = load_engine(trt, logger, log, plan, model, release)
     ends = read_ends(trt, engine)
-    if streams > 1 and ends.least < ends.most and release.major < 10:
+    one_context = ends.dynamic and release.major < 10
+    if streams > 1 and one_context:
         raise EdgepruneError(f"TensorRT {release} runs several streams of one shape only. Build with --shape-range N.")
     contexts = [engine.create_execution_context() for _ in range(streams)]
     if any(context is None for context in contexts):
         raise EdgepruneError(f"no memory for {streams} stream(s) on {gpu.name}: {log.fault}. Use fewer, or less batch.")
     lanes = [Lane(cuda, context, ends, cuda.stream(), log, graphs) for context in contexts]
-    runner = PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, log)
+    runner = PlanRunner(trt, logger, cuda, engine, model, plan, gpu, lanes, log, one_context)
     atexit.register(runner.close)  # while CUDA is still there: pycuda aborts a process that leaves it open
     return runner

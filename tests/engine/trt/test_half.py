@@ -15,7 +15,7 @@ pytest.importorskip("torch")
 
 from edgeprune.engine.trt.float_weights import store_floats
 from edgeprune.engine.trt.half import in_half, to_half
-from edgeprune.engine.trt.onnx_file import opset_of, read_model
+from edgeprune.engine.trt.onnx_file import fix_batch, opset_of, read_model
 from edgeprune.engine.trt.opset import to_opset
 from edgeprune.errors import EdgepruneError
 from edgeprune.exporting.lower import to_tensorrt
@@ -71,6 +71,17 @@ def test_in_an_older_opset_a_network_answers_exactly_the_same(name: str, tmp_pat
     _checked(lowered)
     x = np.ascontiguousarray(images(4, seed=3).numpy())
     assert np.array_equal(answers(lowered.SerializeToString(), x), answers(model.SerializeToString(), x))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_with_a_fixed_number_of_images_a_network_answers_exactly_the_same(name: str, tmp_path: Path) -> None:
+    model = to_tensorrt(exported(name, ("signed", "tensorrt")))
+    fixed = read_model(_file(tmp_path, model))
+    fix_batch(fixed, 4)
+    read = _checked(fixed)
+    assert [side.dim_value for side in read.graph.input[0].type.tensor_type.shape.dim][0] == 4
+    x = np.ascontiguousarray(images(4, seed=3).numpy())
+    assert np.array_equal(answers(fixed.SerializeToString(), x), answers(model.SerializeToString(), x))
 
 
 def _network(

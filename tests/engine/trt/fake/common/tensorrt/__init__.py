@@ -291,8 +291,11 @@ class Builder(_Real):
         strong = STRONG and (MAJOR > 10 or network._flags & (1 << int(NetworkDefinitionCreationFlag.STRONGLY_TYPED)))
         assert not (strong and config._flags & {"INT8", "FP16"}), "a strongly typed network takes no precision flags"
         assert strong or not quantized or "INT8" in config._flags, "quantizers without the INT8 flag"
-        (profile,) = config._profiles
-        assert set(profile._shapes) == {value.name for value in graph.input}
+        static = {v.name: [d.dim_value for d in v.type.tensor_type.shape.dim] for v in graph.input}
+        dynamic = any(0 in shape for shape in static.values())
+        assert len(config._profiles) == dynamic, "a profile where shapes vary, and there alone"
+        shapes = config._profiles[0]._shapes if dynamic else {name: (s, s, s) for name, s in static.items()}
+        assert set(shapes) == set(static)
         if config._monitor is not None:
             config._monitor.phase_start("Building engine", None, 2)
             config._monitor.phase_start("Tactics", "Building engine", 5)
@@ -311,7 +314,8 @@ class Builder(_Real):
             "model": network._model.SerializeToString(),
             "stripped": "STRIP_PLAN" in config._flags,
             "compatible": "VERSION_COMPATIBLE" in config._flags,
-            "shapes": profile._shapes,
+            "shapes": shapes,
+            "dynamic": dynamic,
             "detail": config._detail,
         }
         return _host(pickle.dumps(content))
@@ -348,6 +352,7 @@ class ICudaEngine(_Real):
         import onnx
 
         self._content, self._ready, self._logger = content, not content["stripped"], logger
+        self._contexts = 0
         self._model = onnx.load_from_string(content["model"])
         graph = self._model.graph
         self._tensors = {graph.input[0].name: "INPUT", graph.output[0].name: "OUTPUT"}
@@ -372,11 +377,13 @@ class ICudaEngine(_Real):
 
     def get_tensor_profile_shape(self, name, profile):
         assert profile == 0
+        assert self._content["dynamic"], "a static engine has no profile"
         return [list(shape) for shape in self._content["shapes"][name]]
 
     def create_execution_context(self):
         assert self._ready, "the weights are missing"
-        return IExecutionContext(self)
+        self._contexts += 1
+        return IExecutionContext(self, MAJOR >= 10 or not self._content["dynamic"] or self._contexts == 1)
 
     def create_engine_inspector(self):
         return EngineInspector(self)
@@ -420,8 +427,11 @@ def _inspected(node):
 
 
 class IExecutionContext(_Real):
-    def __init__(self, engine):
+    def __init__(self, engine, profile):
         self._engine, self._addresses, self._shape, self._called, self._profiler = engine, {}, None, None, None
+        self._profile = profile
+        if not engine._content["dynamic"]:
+            self._shape = tuple(engine._content["shapes"][next(iter(engine._tensors))][0])
 
     @property
     def profiler(self):
@@ -429,13 +439,17 @@ class IExecutionContext(_Real):
 
     @profiler.setter
     def profiler(self, profiler):
-        assert isinstance(profiler, IProfiler)
-        assert profiler._ready, "IProfiler.__init__ was not called"
+        assert profiler is None or isinstance(profiler, IProfiler)
+        assert profiler is None or profiler._ready, "IProfiler.__init__ was not called"
         self._profiler = profiler
 
     def set_input_shape(self, name, shape):
         assert self._engine._tensors[name] == "INPUT"
         low, _, high = self._engine._content["shapes"][name]
+        assert self._engine._content["dynamic"], "nothing to set"
+        if not self._profile:
+            self._engine._logger.log(Severity.ERROR, "Profile 0 has been chosen by another IExecutionContext")
+            return False
         if len(shape) != len(low) or not all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True)):
             return False
         self._shape = tuple(shape)
