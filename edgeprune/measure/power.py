@@ -20,6 +20,7 @@ MJ_PER_J = 1000.0
 LEAST_SEGMENTS = 5
 """Fewer than this carry no interval."""
 SEGMENT_S, SEGMENT_READINGS = 1.0, 10
+LATE_S = 0.5
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 NONE = "this machine shows no power sensor (neither RAPL nor INA3221), like most virtual machines"
@@ -56,8 +57,8 @@ def power_of(trace: Trace, calls: Calls, idle: Idle | None) -> Power:
     if trace.lost is not None:
         seen = max(float(trace.times[-1]) - begin, 0.0) if len(trace.times) else 0.0
         return unmeasured(f"the sensor was lost after {seen:.1f} of {end - begin:.1f} s: {trace.lost}")
-    # A trace that ends early is a meter's whose log does not reach the end of the run.
-    if len(trace.times) < 2 or trace.times[-1] < end - 2 * trace.about.period_s:
+    # A trace that ends early is a meter's whose log does not reach the end of the run; a reading may also come late.
+    if len(trace.times) < 2 or trace.times[-1] < end - max(2 * trace.about.period_s, LATE_S):
         return unmeasured(f"{trace.about.name} has no readings up to the end of the timed calls")
     watts = mean_watts(trace, trace.total, begin, end)
     if watts is None:
