@@ -5,12 +5,14 @@ from __future__ import annotations
 import re
 import signal
 import subprocess
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from edgeprune.deploy import stock
 from tests.conftest import Here
+from tests.deploy.conftest import python310
 from tests.deploy.looks import BRIEF, LARGE, deliveries, is_tidy, run_there, started, until
 from tests.deploy.sshd import Device, Proxy, free_port, start
 from tests.tiny import Done
@@ -95,24 +97,20 @@ def test_a_disk_that_is_too_small_and_one_that_fills_up(
     index: None, large_bundle: Path, tmp_path: Path, here: Here, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     del index
-    with start(tmp_path / "small", "small", "/usr/bin/python3", disk_mb=12) as device:
-        proxy = Proxy(device.port)
+    device_started = start(tmp_path / "small", "small", python310(), disk_mb=12)
+    with device_started as device, closing(Proxy(device.port)) as proxy:
         command = ("deploy", str(large_bundle), "small", "--ssh", device.through(proxy).ssh, "--no-profile", "--json")
         reason = _reason(here(*command))
         assert re.fullmatch(r"edgeprune: small: \d+ MB are free below .* needed\. Free some, or .*--folder\.", reason)
-        monkeypatch.setattr(stock, "SLACK", 0)
-        reason = _reason(here(*command))
+        with monkeypatch.context() as patch:
+            patch.setattr(stock, "SLACK", 0)
+            reason = _reason(here(*command))
         told = "No space left on device. Free some space there, then run the same command again: "
         assert reason == f"edgeprune: small: {told}it goes on where it stopped."
         assert proxy.sent < LARGE
-        monkeypatch.undo()
         assert run_there(device, f"mount -o remount,size=900m {device.home}").returncode == 0
         deliveries(here(*command))
-        assert (
-            run_there(device, f"cd {device.folder}/inbox && ls -A | grep . || echo no files").stdout.strip()
-            == "no files"
-        )
-        proxy.close()
+        assert not run_there(device, f"find {device.folder}/inbox -type f").stdout
 
 
 def test_ctrl_c_is_one_line_and_the_same_command_goes_on(
