@@ -26,9 +26,7 @@ from edgeprune.model.traced import Traced
 class _Worker:
     """A bench in a process of its own."""
 
-    def __init__(
-        self, network: bytes, lot: Lot, x: Tensor, y: Tensor, half: bool, device: str, threads: int
-    ) -> None:
+    def __init__(self, network: bytes, lot: Lot, x: Tensor, y: Tensor, half: bool, device: str, threads: int) -> None:
         torch.set_num_threads(threads)
         self._bench = Bench(from_bytes(network, torch.device(device)), lot, x, y, half)
 

@@ -21,6 +21,7 @@ LEAST_SEGMENTS = 5
 """Fewer than this carry no interval."""
 SEGMENT_S, SEGMENT_READINGS = 1.0, 10
 LATE_S = 0.5
+"""Later than this after the end of the calls a trace has not ended early."""
 RESAMPLES = 2000
 CONFIDENCE = 0.95
 NONE = "this machine shows no power sensor (neither RAPL nor INA3221), like most virtual machines"

@@ -118,7 +118,7 @@ def test_a_folder_of_another_user_is_refused(there: Connection, bare: Device) ->
 
 
 def test_a_request_that_fails_for_want_of_us_is_told_and_not_tried_again(bare: Device) -> None:
-    with connect(bare.name, Reach(bare.ssh)) as connection, pytest.raises(EdgepruneError, match="KeyError .*report"):
+    with connect(bare.name, Reach(bare.ssh)) as connection, pytest.raises(EdgepruneError, match=r"KeyError .*report"):
         connection.ask("no such verb")
 
 
