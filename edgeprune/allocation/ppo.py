@@ -39,7 +39,7 @@ def ppo(problem: Problem, trials: Trials, seed: int) -> None:
             together,
             learning_rate=LEARNING_RATE,
             n_steps=parts,
-            batch_size=max(2, parts * episodes // MINIBATCHES),
+            batch_size=max(2, _minibatch(parts * episodes)),
             n_epochs=EPOCHS,
             gamma=1.0,
             gae_lambda=1.0,
@@ -50,6 +50,11 @@ def ppo(problem: Problem, trials: Trials, seed: int) -> None:
             device="cpu",
         )
         agent.learn(ENDLESS, callback=_Mean(AllocationEnv(problem, trials), trials))
+
+
+def _minibatch(steps: int) -> int:
+    """A round in at most `MINIBATCHES` equal parts: stable-baselines3 would end with a short one."""
+    return steps // next(count for count in range(MINIBATCHES, 0, -1) if steps % count == 0)
 
 
 class _Mean(BaseCallback):

@@ -91,10 +91,11 @@ class Trials:
         """The rewards of allocations, in their order; an allocation that was judged before costs nothing, and counts.
 
         Raises:
-            Spent: there is no room for all of them; those that there is room for are written down.
+            Spent: there is no room for all of them, and those that there is room for are written down; or no time,
+                but for the base.
         """
         self.outside += time.perf_counter() - self._since
-        if self.spent_seconds >= self.seconds:
+        if kind != "base" and self.spent_seconds >= self.seconds:
             self._since = time.perf_counter()
             raise Spent
         room = list(many[: self.left])
