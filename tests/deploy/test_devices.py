@@ -49,7 +49,7 @@ def test_a_device_with_tensorrt_builds_and_then_measures(index: None, tmp_path: 
         (host,) = deliveries(done)
         steps = [line.removeprefix("orin: ") for line in done.err.splitlines() if line.startswith("orin: ")]
         assert steps.index("building") < steps.index("profiling")
-        assert host["profile"]["runtime"] == "tensorrt"
+        assert host["profile"]["runtime"] == "TensorRT 10.3.0 (Orin)"
         assert list(Path(host["bundle"], "engines").glob("*.plan"))
         is_tidy(device)
 
