@@ -43,8 +43,9 @@ from edgeprune.pruning.eligible import eligible
 from edgeprune.pruning.masks import apply_masks
 from edgeprune.pruning.patterns import masks_of
 from edgeprune.pruning.weight_scores import WEIGHT_SCORES
+from edgeprune.spec.budget import MASKED_AT_MOST
 from edgeprune.spec.pattern import parse_pattern
-from edgeprune.spec.recipe import MASKED_AT_MOST, Source, Training
+from edgeprune.spec.recipe import Source, Training
 from edgeprune.train.batch_norm import reestimate
 from edgeprune.train.fit import Plan, fit
 from edgeprune.train.hold import holding

@@ -41,12 +41,11 @@ from edgeprune.pruning.plan import Prunable, prunable
 from edgeprune.pruning.score import Scores
 from edgeprune.reconstruction.channels import snows_on_channels
 from edgeprune.reconstruction.snows import Snows, snows
+from edgeprune.spec.budget import CHANNELS_AT_MOST, MASKED_AT_MOST
 from edgeprune.spec.channels import check_implants
 from edgeprune.spec.methods import Allocating, Compensation, Cycling, MaskSource, MethodName, Rebuilding, ScoreName
 from edgeprune.spec.pattern import Pattern, check_alone, parse_pattern, zeros_asked
 from edgeprune.spec.recipe import (
-    CHANNELS_AT_MOST,
-    MASKED_AT_MOST,
     Allocation,
     AttentionCut,
     Coupling,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from edgeprune.errors import EdgepruneError
+from edgeprune.spec.budget import MASKED_AT_MOST
 from edgeprune.spec.methods import SEARCHES, Allocating
 from edgeprune.spec.pattern import parse_pattern
 
@@ -45,7 +46,7 @@ def _check_masks(recipe: Recipe) -> None:
     asked, pattern = recipe.amp_hasa, parse_pattern(recipe.pattern)
     if recipe.curvature.file is not None:
         raise EdgepruneError("--curvature holds traces of channels; single weights need more. Leave it out.")
-    if recipe.max_layer_sparsity != type(recipe).model_fields["max_layer_sparsity"].default:
+    if recipe.max_layer_sparsity != MASKED_AT_MOST:
         raise EdgepruneError("max_layer_sparsity is for channels here. Say least = 0.05 under [amp_hasa] instead.")
     if pattern.kind != "n:m":
         return

@@ -12,6 +12,8 @@ LimitName = Literal["macs", "params", "sparsity", "size_mb", "memory_mb", "laten
 LIMIT_NAMES: tuple[LimitName, ...] = get_args(LimitName)
 SHARES: frozenset[LimitName] = frozenset({"macs", "params", "sparsity"})
 """Limits that are shares of the dense network; the others are absolute."""
+CHANNELS_AT_MOST, MASKED_AT_MOST = 0.95, 0.98
+"""Share of a layer that may go: of its channels, and of its weights by a mask pattern."""
 
 
 class Budget(Strict):

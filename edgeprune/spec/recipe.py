@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.spec.allocating import check_allocating
-from edgeprune.spec.budget import Budget, Search
+from edgeprune.spec.budget import CHANNELS_AT_MOST, MASKED_AT_MOST, Budget, Search
 from edgeprune.spec.channels import check_coupling, check_implants
 from edgeprune.spec.int8 import Int8
 from edgeprune.spec.methods import (
@@ -30,8 +30,6 @@ AttentionCut = Literal["dims", "heads"]
 Coupling = Literal["group", "union"]
 Allocation = Literal["measured", "scores"]
 TraceFloor = Literal["zero", "none"]
-CHANNELS_AT_MOST, MASKED_AT_MOST = 0.95, 0.98
-"""Share of a layer that may go: of its channels, and of its weights by a mask pattern."""
 
 
 class LayerRule(Strict):

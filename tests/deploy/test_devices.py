@@ -9,6 +9,7 @@ import site
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -16,7 +17,6 @@ import pytest
 
 from edgeprune.deploy.order import EXTRAS
 from edgeprune.deploy.own_wheel import requirements
-from tests import tiny
 from tests.conftest import Here
 from tests.deploy.looks import BRIEF, deliveries, is_tidy, started
 from tests.deploy.sshd import Device, free_port, start
@@ -49,19 +49,26 @@ def test_a_device_with_tensorrt_builds_and_then_measures(index: None, tmp_path: 
         (host,) = deliveries(done)
         steps = [line.removeprefix("orin: ") for line in done.err.splitlines() if line.startswith("orin: ")]
         assert steps.index("building") < steps.index("profiling")
-        assert host["profile"]["versions"]["tensorrt"].startswith("10.3")
-        assert not host["profile"]["simulated"]
+        assert host["profile"]["runtime"] == "TensorRT 10.3.0 (Orin)"
         assert list(Path(host["bundle"], "engines").glob("*.plan"))
         is_tidy(device)
 
 
 def test_images_that_are_sent_along_give_the_accuracy_there(
-    jetson: Device, compressed: tuple[Path, tiny.Done], workplace: Path, here: Here, tmp_path: Path
+    jetson: Device, make_bundle: Callable[..., Path], here: Here, tmp_path: Path
 ) -> None:
-    bundle = compressed[0] / "bundle"
+    from PIL import Image
+
+    sizes = {"channels": "RGB", "resize_shorter_to": 3, "crop": 3, "mean": (0.5,) * 3, "std": (0.25,) * 3}
+    bundle = make_bundle(channels=3, preprocessing=sizes)
+    for number, name in enumerate("abcdabc"):
+        file = tmp_path / "test" / name / f"{number}.png"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (5, 4), (40 * number, 0, 255 - 40 * number)).save(file)
     command = ("deploy", str(bundle), "jetson", "--ssh", jetson.ssh, *BRIEF, "-o", str(tmp_path / "back"))
-    (host,) = deliveries(here(*command, "--data", str(workplace / "photos" / "test"), "--json"))
-    assert host["profile"]["accuracy"]["count"] == 50
+    (host,) = deliveries(here(*command, "--data", str(tmp_path / "test"), "--json"))
+    assert host["profile"]["measured_accuracy"]["count"] == 7
+    assert host["profile"]["measured_accuracy"]["skipped"] == 0
     assert Path(host["profile_file"]).is_relative_to(tmp_path / "back" / "jetson")
     is_tidy(jetson)
 

@@ -65,9 +65,12 @@ def test_a_path_there_is_no_command(bare: Device, bundle: Path, here: Here, opti
 @pytest.fixture
 def there(bare: Device) -> Iterator[Connection]:
     """A connection to a folder of a bad name."""
-    with connect(bare.name, Reach(bare.ssh, folder=f"~/{NASTY}/edgeprune")) as connection:
+    reach = Reach(bare.ssh, folder=f"~/{NASTY}/edgeprune")
+    with connect(bare.name, reach) as connection:
         greet(connection)
         yield connection
+    with connect(bare.name, reach) as connection:  # a refusal ends a connection
+        greet(connection)
         connection.ask("clean")
 
 
