@@ -79,7 +79,7 @@ def test_with_a_fixed_number_of_images_a_network_answers_exactly_the_same(name: 
     fixed = read_model(_file(tmp_path, model))
     fix_batch(fixed, 4)
     read = _checked(fixed)
-    assert read.graph.input[0].type.tensor_type.shape.dim[0].dim_value == 4
+    assert next(iter(read.graph.input[0].type.tensor_type.shape.dim)).dim_value == 4
     x = np.ascontiguousarray(images(4, seed=3).numpy())
     assert np.array_equal(answers(fixed.SerializeToString(), x), answers(model.SerializeToString(), x))
 
