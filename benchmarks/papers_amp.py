@@ -1,10 +1,10 @@
 """AMP-HASA: how a budget is divided among layers, by PPO, other searches and rules, at equal trials.
 
 CIFAR-10 (JPEG). Single weights at 80 to 95 %, channels at half of the multiply-adds; the same scores in every row of a
-table (magnitude times exp of the curvature's rank), BatchNorm re-estimated on 2,048 training images, judged on the test
-images; with fine-tuning too. A seed draws the images that trials are judged on, the labels of the curvature and the
-search; the dense network is the same. And the scores in their forms, at LAMP's allocation. Rows that the record has
-already are not measured again; the first rows are those that decide.
+table (magnitude times a power of the curvature, pooled over outputs), BatchNorm re-estimated on 2,048 training images,
+judged on the test images; with fine-tuning too. A seed draws the images that trials are judged on, the labels of the
+curvature and the search; the dense network is the same. And the scores in their forms, at LAMP's allocation. Rows that
+the record has already are not measured again; the first rows are those that decide.
 """
 
 from __future__ import annotations
@@ -58,15 +58,16 @@ RULES, SEARCHED = ("uniform", "erk", "global", "lamp"), ("random", "cem", "ppo")
 SEEDS = 3
 SCORES: dict[str, dict[str, Any]] = {
     "magnitude": {"strength": 0.0},
-    "corrected, rank, 1": {"strength": 1.0},
-    "literal, rank, 1": {"strength": 1.0, "sign": "literal"},
-    "literal, raw, 1 (as printed)": {"strength": 1.0, "sign": "literal", "form": "raw"},
-    "literal, mean, 1": {"strength": 1.0, "sign": "literal", "form": "mean"},
-    "corrected, rank, 0.5": {"strength": 0.5},
-    "corrected, rank, 2": {"strength": 2.0},
-    "corrected, mean, 0.1": {"strength": 0.1, "form": "mean"},
-    "corrected, power, 0.5": {"strength": 0.5, "form": "power"},
+    "corrected": {"strength": 0.25},
+    "literal": {"strength": 0.25, "sign": "literal"},
+    "literal, own, raw, 1 (as printed)": {"strength": 1.0, "sign": "literal", "form": "raw", "pooled": False},
+    "literal, own, rank, 1": {"strength": 1.0, "sign": "literal", "form": "rank", "pooled": False},
+    "corrected, own, rank, 1": {"strength": 1.0, "form": "rank", "pooled": False},
+    "corrected, own, power, 0.5": {"strength": 0.5, "pooled": False},
+    "corrected, own, mean, 0.1": {"strength": 0.1, "form": "mean", "pooled": False},
+    "corrected, rank, 0.5": {"strength": 0.5, "form": "rank"},
 }
+"""By name: pooled curvature to a power, or as the name says, `own` being that of each weight by itself."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,7 @@ def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
 
 def _quick() -> Iterator[Case]:
     for allocator in ("lamp", "cem", "ppo"):
-        yield Case("resnet20", "unstructured", 0.85, "corrected, rank, 1", allocator, 0, 0)
+        yield Case("resnet20", "unstructured", 0.85, "corrected", allocator, 0, 0)
 
 
 def _cases(asked: argparse.Namespace) -> Iterator[Case]:
@@ -113,7 +114,7 @@ def _cases(asked: argparse.Namespace) -> Iterator[Case]:
     plain = ("resnet20", "unstructured")
     for score, seed in itertools.product(SCORES, range(SEEDS)):
         yield Case(*plain, 0.8, score, "lamp", 0, seed)
-    score = "corrected, rank, 1"
+    score = "corrected"
     for seed in range(SEEDS):
         for allocator in (*RULES, *reversed(SEARCHED)):
             yield Case(*plain, 0.85, score, allocator, 0, seed)
