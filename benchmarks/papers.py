@@ -36,8 +36,11 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="CIFAR-10 as class folders")
     for network in ("resnet20", "resnet32", "resnet56"):
         parser.add_argument(f"--{network}", type=Path, help="trained weights")
-    parser.add_argument("--threads", type=int, default=1, help="amp-hasa: of torch")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto", help="amp-hasa, camp-hive, hap")
+    parser.add_argument("--jobs", type=int, default=1, help="amp-hasa, camp-hive, hap: rows at a time")
+    parser.add_argument("--threads", type=int, default=1, help="amp-hasa: of torch, in each job")
     parser.add_argument("--epochs", type=int, default=2, help="amp-hasa: of the rows with fine-tuning")
+    parser.add_argument("--batch-size", type=int, default=papers_hap.BATCH, help="hap: of training")
     asked = parser.parse_args()
     if asked.data is None and asked.paper != "camp-hive-memory":
         parser.error(f"{asked.paper} needs --data")

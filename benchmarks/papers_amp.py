@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from apart import rows_apart
 from record import Show, known_rows, save
 from torch import Tensor
 
@@ -34,6 +35,7 @@ from edgeprune.curvature.trace import channel_traces
 from edgeprune.model.batches import sample
 from edgeprune.model.count import macs
 from edgeprune.model.data import Data, load_data
+from edgeprune.model.device import device_of, move, pick_device
 from edgeprune.model.evaluate import accuracy
 from edgeprune.model.networks import NETWORKS
 from edgeprune.model.traced import Traced, trace
@@ -91,17 +93,17 @@ def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
     """The table, and what it decides."""
     if asked.resnet20 is None:
         sys.exit("--resnet20 is needed")
-    torch.set_num_threads(asked.threads)
-    found, known = [], known_rows(asked)
-    for case in _quick() if asked.quick else _cases(asked):
-        row = next((row for row in known if case.of(row)), None)
-        found.append(row or _row(case, getattr(asked, case.network), asked.data, 40 if asked.quick else TRIALS))
-        if row is None:
-            print(json.dumps(found[-1]), file=sys.stderr, flush=True)
-            rest = [row for row in known if row not in found]
-            if asked.json:
-                save("papers: amp-hasa", [*found, *rest], _shows([*found, *rest]), asked.json)
-    return [*found, *(row for row in known if row not in found)], [] if asked.quick else _shows(found)
+    found = known_rows(asked)
+    cases = [*(_quick() if asked.quick else _cases(asked))]
+    missing = [case for case in dict.fromkeys(cases) if not any(case.of(row) for row in found)]
+    weights = {name: getattr(asked, name) for name in ("resnet20", "resnet56")}
+    measure = functools.partial(_row, weights, asked.data, asked.device, 40 if asked.quick else TRIALS)
+    for row in rows_apart(measure, missing, asked.jobs, asked.threads, fresh=False):
+        found.append(row)
+        print(json.dumps(row), file=sys.stderr, flush=True)
+        if asked.json:
+            save("papers: amp-hasa", found, _shows(found), asked.json)
+    return found, [] if asked.quick else _shows(found)
 
 
 def _quick() -> Iterator[Case]:
@@ -127,10 +129,10 @@ def _cases(asked: argparse.Namespace) -> Iterator[Case]:
 
 
 @functools.cache
-def _dense(network: str, weights: Path) -> Traced:
+def _dense(network: str, weights: Path, device: str) -> Traced:
     module = NETWORKS[network].build(10, 3)
     load_weights(module, weights, network)
-    return trace(module.eval(), (3, 32, 32))
+    return move(trace(module.eval(), (3, 32, 32)), pick_device(device))
 
 
 @functools.cache
@@ -139,24 +141,25 @@ def _data(folder: Path) -> Data:
 
 
 @functools.cache
-def _curved(network: str, weights: Path, folder: Path, seed: int) -> dict[str, Tensor]:
-    dense, data = _dense(network, weights), _data(folder)
+def _curved(network: str, weights: Path, folder: Path, device: str, seed: int) -> dict[str, Tensor]:
+    dense, data = _dense(network, weights, device), _data(folder)
     names = eligible(dense, parse_pattern("unstructured"), None, ()).weights
     shown = sample(data.train, data.preprocessing, 1024, seed)
     return diagonals(dense, names, "fisher", shown, Probing(seed=seed))
 
 
 @functools.cache
-def _traces(network: str, weights: Path, folder: Path, seed: int) -> Curvature:
-    dense, data = _dense(network, weights), _data(folder)
+def _traces(network: str, weights: Path, folder: Path, device: str, seed: int) -> Curvature:
+    dense, data = _dense(network, weights, device), _data(folder)
     shown = sample(data.train, data.preprocessing, 256, seed)
     return channel_traces(dense, prunable(dense).weights, *shown, Probing(seed=seed), silent)
 
 
-def _row(case: Case, weights: Path, folder: Path, trials: int) -> dict[str, Any]:
-    dense, data = _dense(case.network, weights), _data(folder)
+def _row(weights: dict[str, Path], folder: Path, device: str, trials: int, case: Case) -> dict[str, Any]:
+    own = weights[case.network]
+    dense, data = _dense(case.network, own, device), _data(folder)
     curved = _traces if case.pattern == "channel" else _curved
-    known = curved(case.network, weights, folder, case.seed)
+    known = curved(case.network, own, folder, device, case.seed)
     begin = time.perf_counter()
     setting = Allocating(allocator=case.allocator, evaluations=trials, **SCORES[case.score])  # type: ignore[arg-type]
     thin, masks, log = (_channels if case.pattern == "channel" else _masked)(dense, data, case, setting, known)
@@ -174,6 +177,7 @@ def _row(case: Case, weights: Path, folder: Path, trials: int) -> dict[str, Any]
         "MACs": macs(thin) / macs(dense),
         "cut s": cut,
         "threads": torch.get_num_threads(),
+        "device": device_of(dense).type,
         **log,
     }
 
@@ -274,7 +278,7 @@ def _shows(found: list[dict[str, Any]]) -> list[Show]:
             (ours, error), (other, doubt) = means["ppo"], means[name]
             bar = f"PPO {ours:.2f} ± {error:.2f} above {name} {other:.2f} ± {doubt:.2f}"
             shows.append(Show("amp-hasa", 2, ours - other, bar, ours > other))
-    timed = [row for row in plain if row["images"] == 1000]
+    timed = [row for row in plain if row["images"] == 1000 and row["device"] == "cpu"]
     for row in timed:
         shows += [
             Show("amp-hasa", 4, row["search s"] / 60, "minutes: at most 20", row["search s"] <= 1200),

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import argparse
 import copy
+import functools
 import json
 import math
-import multiprocessing
 import resource
 import statistics
 import sys
@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from apart import rows_apart
 from record import Show, known_rows, save
 from torch import Tensor
 
@@ -33,6 +34,7 @@ from edgeprune.merging.cycle import Merging, curve, one_cycle
 from edgeprune.merging.selection import schedule
 from edgeprune.model.batches import sample
 from edgeprune.model.data import Data, load_data
+from edgeprune.model.device import device_of, move, pick_device
 from edgeprune.model.evaluate import accuracy
 from edgeprune.model.networks import NETWORKS
 from edgeprune.model.traced import Traced, trace
@@ -81,11 +83,11 @@ def rows(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]]:
     if not names:
         sys.exit("--resnet20 is needed")
     known = {_case(row): row for row in known_rows(asked)}
-    for case in _cases(names[0], asked.quick):
-        if case in known:
-            continue
-        known[case] = _apart(getattr(asked, case[0]), asked.data, case)
-        print(json.dumps({k: v for k, v in known[case].items() if k != "cycles"}), file=sys.stderr)
+    cases = [case for case in _cases(names[0], asked.quick) if case not in known]
+    measure = functools.partial(_row, getattr(asked, names[0]), asked.data, asked.device)
+    for row in rows_apart(measure, cases, asked.jobs):
+        known[_case(row)] = row
+        print(json.dumps({k: v for k, v in row.items() if k != "cycles"}), file=sys.stderr)
         if asked.json:
             save("papers: camp-hive", [*known.values()], _shows([*known.values()]), asked.json)
     return [*known.values()], _shows([*known.values()])
@@ -106,18 +108,13 @@ def _case(row: dict[str, Any]) -> Case:
     return row["network"], row["share"], row["way"], row["epochs"], row["seed"]
 
 
-def _apart(weights: Path, folder: Path, case: Case) -> dict[str, Any]:
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_row, (weights, folder, case))
-
-
-def _row(weights: Path, folder: Path, case: Case) -> dict[str, Any]:
+def _row(weights: Path, folder: Path, device: str, case: Case) -> dict[str, Any]:
     """Prune, train where that is asked, and judge."""
     name, share, way, epochs, seed = case
     data = load_data(Source(model=name, data=str(folder)), 32)
     module = NETWORKS[name].build(10, 3)
     load_weights(module, weights, name)
-    dense = trace(module.eval(), (3, 32, 32))
+    dense = move(trace(module.eval(), (3, 32, 32)), pick_device(device))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin = time.perf_counter()
     if way in ONCE:
@@ -141,6 +138,7 @@ def _row(weights: Path, folder: Path, case: Case) -> dict[str, Any]:
         "dense %": 100 * accuracy(dense.module, data.test, data.preprocessing).value,
         "cut s": cut,
         "GB more": peak * 1024 / 1e9,
+        "device": device_of(dense).type,
         "cycles": logs,
     }
 
@@ -151,9 +149,9 @@ def _once(dense: Traced, data: Data, share: float, way: str, seed: int) -> tuple
     x, y = sample(data.train, data.preprocessing, IMAGES, seed)
     if way == "OBD":
         fisher = fisher_diagonal(dense, weights, x, y, Probing(seed=seed))
-        scores = {n: fisher[n].value.double() * dense.module.get_parameter(n).detach().square() for n in weights}
+        scores = {n: fisher[n].value.double() * _weight(dense, n).square() for n in weights}
     elif way == "LAMP":
-        scores = {n: _lamp(dense.module.get_parameter(n).detach()) for n in weights}
+        scores = {n: _lamp(_weight(dense, n)) for n in weights}
     elif way == "HAP":
         found = weight_curvature(dense, "hap", weights, PATTERN, x[:256], y[:256], Probing(seed=seed), silent)
         scores = WEIGHT_SCORES["hap"](dense.module, weights, found)
@@ -163,6 +161,10 @@ def _once(dense: Traced, data: Data, share: float, way: str, seed: int) -> tuple
     student = _twin(dense)
     apply_masks(student.module, masks)
     return settled(student, data, seed), masks
+
+
+def _weight(traced: Traced, name: str) -> Tensor:
+    return traced.module.get_parameter(name).detach().cpu()
 
 
 def _lamp(w: Tensor) -> Tensor:
@@ -243,7 +245,7 @@ def _shows(found: list[dict[str, Any]]) -> list[Show]:
             least = -doubt if share == 0.9 else 0.5
             bar = f"{100 * share:.0f} %, {EPOCHS} epochs: at least {least:.2f} points from {other}"
             shows.append(Show("camp-hive", 3, ahead, bar, ahead >= least))
-    whole = [row for row in found if row["way"] == "camp-hive" and row["epochs"] == 0]
+    whole = [row for row in found if row["way"] == "camp-hive" and row["epochs"] == 0 and row.get("device") != "cuda"]
     if whole:
         seconds = max(row["cut s"] for row in whole)
         shows.append(Show("camp-hive", 5, seconds / 60, "minutes: at most 40 on two cores", seconds <= 2400))

@@ -10,10 +10,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from edgeprune.model.data import Augment, Split
 from edgeprune.pictures import Images
 from edgeprune.spec.bundle import Preprocessing
+
+CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -27,22 +30,26 @@ class Shifts:
 
 @dataclass(frozen=True)
 class Batches:
-    """Images and labels, batch by batch; may be iterated any number of times, with the same content."""
+    """Images and labels, batch by batch; may be iterated any number of times, with the same content.
+
+    They are normalised and augmented on the device: bytes travel there, a quarter of what floats would be.
+    """
 
     split: Split
     preprocessing: Preprocessing
     order: tuple[NDArray[np.int64], ...]
     shifts: Shifts | None = None
+    device: torch.device = CPU
 
     def __len__(self) -> int:
         return len(self.order)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for rows in self.order:
-            x = normalise(self.split.images[rows], self.preprocessing)
+            x = normalise(_tensor(self.split.images[rows]).to(self.device), self.preprocessing)
             if self.shifts is not None:
                 x = _shift(x, self.shifts.top[rows], self.shifts.left[rows], self.shifts.mirrored[rows])
-            yield x, torch.from_numpy(self.split.labels[rows])
+            yield x, torch.from_numpy(self.split.labels[rows]).to(self.device)
 
 
 def normalise(images: Images | Tensor, preprocessing: Preprocessing) -> Tensor:
@@ -51,8 +58,7 @@ def normalise(images: Images | Tensor, preprocessing: Preprocessing) -> Tensor:
     uint8 is scaled to 0..1 first; floats are taken as they are.
     """
     if isinstance(images, np.ndarray):
-        # A mapped or frozen array cannot back a tensor that torch may write to.
-        images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
+        images = _tensor(images)
     x = images.to(torch.float32, copy=True)
     if images.dtype == torch.uint8:
         x.div_(255)
@@ -61,14 +67,21 @@ def normalise(images: Images | Tensor, preprocessing: Preprocessing) -> Tensor:
     return x.sub_(mean).div_(std)
 
 
-def eval_batches(split: Split, preprocessing: Preprocessing, size: int) -> Batches:
+def eval_batches(split: Split, preprocessing: Preprocessing, size: int, device: torch.device = CPU) -> Batches:
     """Return all images in order."""
     rows = np.arange(len(split))
-    return Batches(split, preprocessing, tuple(rows[i : i + size] for i in range(0, len(split), size)))
+    order = tuple(rows[i : i + size] for i in range(0, len(split), size))
+    return Batches(split, preprocessing, order, device=device)
 
 
 def train_batches(
-    split: Split, preprocessing: Preprocessing, size: int, augment: Augment, seed: int, epoch: int
+    split: Split,
+    preprocessing: Preprocessing,
+    size: int,
+    augment: Augment,
+    seed: int,
+    epoch: int,
+    device: torch.device = CPU,
 ) -> Batches:
     """Return one epoch of shuffled, augmented batches, decided by `seed` and `epoch` alone.
 
@@ -84,13 +97,13 @@ def train_batches(
     if len(order) > 1 and len(order[-1]) == 1:
         order = order[:-1]
     if augment == "none":
-        return Batches(split, preprocessing, order)
+        return Batches(split, preprocessing, order, device=device)
     reach = 2 * _padding(split.images.shape[-1]) + 1
     top, left = torch.randint(reach, (2, len(split)), generator=generator).numpy()
     mirrored = torch.rand(len(split), generator=generator).numpy() < 0.5
     if augment == "crop":
         mirrored = np.zeros_like(mirrored)
-    return Batches(split, preprocessing, order, Shifts(top, left, mirrored))
+    return Batches(split, preprocessing, order, Shifts(top, left, mirrored), device)
 
 
 def sample(split: Split, preprocessing: Preprocessing, count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -111,14 +124,20 @@ def _padding(side: int) -> int:
     return max(1, side // 8)
 
 
+def _tensor(images: Images) -> Tensor:
+    # A mapped or frozen array cannot back a tensor that torch may write to.
+    return torch.from_numpy(np.require(images, requirements=["C", "W"]))
+
+
 def _shift(x: Tensor, top: NDArray[np.int64], left: NDArray[np.int64], mirrored: NDArray[np.bool_]) -> Tensor:
     """Crop each image of its zero-padded self at (top, left), then mirror it."""
     side = x.shape[-1]
     padding = _padding(side)
-    padded = torch.nn.functional.pad(x, (padding,) * 4)
-    out = torch.empty_like(x)
-    for image, (row, column) in enumerate(zip(top.tolist(), left.tolist(), strict=True)):
-        out[image] = padded[image, :, row : row + side, column : column + side]
-    flipped = torch.from_numpy(np.flatnonzero(mirrored))
+    # Views of every crop that there is: [N, C, rows, columns, side, side].
+    crops = functional.pad(x, (padding,) * 4).unfold(2, side, 1).unfold(3, side, 1)
+    image, row, column, flipped = (
+        torch.from_numpy(rows).to(x.device) for rows in (np.arange(len(x)), top, left, np.flatnonzero(mirrored))
+    )
+    out = crops[image, :, row, column]
     out[flipped] = out[flipped].flip(-1)
     return out

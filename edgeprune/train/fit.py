@@ -24,6 +24,9 @@ from edgeprune.train.hold import AfterStep
 from edgeprune.train.loss import distillation
 from edgeprune.train.modes import set_training
 
+CHECKED = 20
+"""Batches whose losses are looked at together: each look makes a GPU wait for the processor."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -133,17 +136,15 @@ def _epoch(
     after_step: AfterStep | None,
 ) -> float:
     """One pass over the training images, or so many batches of it; returns the mean loss."""
-    total, device = 0.0, next(module.parameters()).device
-    batches = train_batches(data.train, data.preprocessing, plan.batch_size, plan.augment, plan.seed, epoch)
+    losses: list[Tensor] = []
+    seen, device = 0, next(module.parameters()).device
+    batches = train_batches(data.train, data.preprocessing, plan.batch_size, plan.augment, plan.seed, epoch, device)
     for step, (x, y) in enumerate(islice(batches, steps)):
-        x, y = x.to(device), y.to(device)
         loss = distillation(module(x), _opinion(teacher, x), y, plan.distill, plan.temperature)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise EdgepruneError(
-                f"{plan.name}: the loss is not finite at epoch {epoch + 1}, batch {step + 1} "
-                f"(learning rate {plan.learning_rate:g}). Lower the learning rate, or check the images."
-            )
+        losses.append(loss.detach())
+        if len(losses) - seen == CHECKED:
+            _check(losses, seen, plan, epoch)
+            seen = len(losses)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         for group in optimizer.param_groups:
@@ -151,9 +152,19 @@ def _epoch(
         optimizer.step()
         if after_step is not None:
             after_step(module, optimizer)
-        total += value
         tick(plan.name, epoch * steps + step + 1, plan.epochs * steps)
-    return total / max(steps, 1)
+    _check(losses, seen, plan, epoch)
+    return float(torch.stack(losses).double().mean())
+
+
+def _check(losses: list[Tensor], seen: int, plan: Plan, epoch: int) -> None:
+    """Raise unless all losses behind the first so many are finite."""
+    for number, loss in enumerate(torch.stack(losses[seen:]).tolist() if losses[seen:] else [], seen + 1):
+        if not math.isfinite(loss):
+            raise EdgepruneError(
+                f"{plan.name}: the loss is not finite at epoch {epoch + 1}, batch {number} "
+                f"(learning rate {plan.learning_rate:g}). Lower the learning rate, or check the images."
+            )
 
 
 def _schedule(step: int, steps: int, warmup: float) -> float:
