@@ -1,8 +1,8 @@
 """What a CUDA device is for: curvature and pruning at the papers' sizes and settings, and TensorRT engines.
 
-    python benchmarks/gpu.py curvature [--quick] [--json FILE]
+    python benchmarks/gpu.py curvature [--minutes 3] [--quick] [--json FILE]
     python benchmarks/gpu.py snows [--quick] [--json FILE]
-    python benchmarks/gpu.py methods --data CIFAR_FOLDER --weights FILE [--model resnet20] [--quick] [--json FILE]
+    python benchmarks/gpu.py methods --data CIFAR_FOLDER --weights FILE [--model resnet20] [--jobs 4] [...]
     python benchmarks/gpu.py trt-export --bundles FOLDER [--networks resnet50,vit_tiny] [--quick]
     python benchmarks/gpu.py trt --bundles FOLDER [--minutes 9] [--quick] [--json FILE]
 
@@ -28,7 +28,8 @@ def main() -> None:
     parser.add_argument("--model", default="resnet20")
     parser.add_argument("--bundles", type=Path, help="where trt-export writes and trt reads")
     parser.add_argument("--networks", default="", help="of trt-export, joined by commas; all by default")
-    parser.add_argument("--minutes", type=float, default=float("inf"), help="trt begins no engine after that")
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="trt and curvature begin nothing after")
+    parser.add_argument("--jobs", type=int, default=1, help="methods at a time")
     asked = parser.parse_args()
     if asked.part == "methods" and not (asked.data and asked.weights):
         parser.error("methods needs --data and --weights")
@@ -46,12 +47,10 @@ def main() -> None:
     else:
         import gpu_host
 
-        ways = {
-            "curvature": lambda: gpu_host.curvature(asked.quick),
-            "snows": lambda: gpu_host.rebuilding(asked.quick),
-            "methods": lambda: gpu_host.methods(asked),
-        }
-        rows = ways[asked.part]()
+        if asked.part == "curvature":
+            rows, shows = gpu_host.curvature(asked)
+        else:
+            rows = gpu_host.methods(asked) if asked.part == "methods" else gpu_host.rebuilding(asked.quick)
     finish(f"gpu: {asked.part}", rows, shows, asked.json)
 
 
