@@ -42,6 +42,8 @@ VARIANTS = (
     ("FP32", "float", False, False),
 )
 """Name, bundle, FP16 remainder, sparse kernels; in the order of building."""
+DECIDING = 2
+"""Of these come first."""
 SECONDS, PARTS_SECONDS, BLOCK, LEAST_ROUNDS = 3.0, 2.0, 25, 8
 """Of the product's timing; of energy, plain loop and comparison each. NVML's counter moves about every 100 ms."""
 PLAIN_LOOP, TOLERATED = 0.03, 1.0
@@ -56,19 +58,24 @@ def engines(asked: argparse.Namespace) -> tuple[list[dict[str, Any]], list[Show]
     end = time.monotonic() + 60 * asked.minutes
     done = {(row["network"], row["batch"], row["variant"]) for row in rows}
     for name in names:
-        for batch in BATCHES[: 1 if asked.quick else None]:
-            for label, *way in VARIANTS:
-                if (name, batch, label) in done:
-                    continue
-                if time.monotonic() > end:
-                    print(f"the time is over before {name}, batch {batch}, {label}", file=sys.stderr)
-                    return rows, _shows(rows)
-                rows.append({"network": name, "batch": batch, "variant": label})
-                _fill(rows[-1], asked.bundles / name, batch, way, asked.quick)
-                print({key: value for key, value in rows[-1].items() if key != "layers"}, file=sys.stderr)
-                if asked.json is not None:
-                    save(TITLE, rows, _shows(rows), asked.json)
+        for batch, (label, *way) in _ways(asked.quick):
+            if (name, batch, label) in done:
+                continue
+            if time.monotonic() > end:
+                print(f"the time is over before {name}, batch {batch}, {label}", file=sys.stderr)
+                return rows, _shows(rows)
+            rows.append({"network": name, "batch": batch, "variant": label})
+            _fill(rows[-1], asked.bundles / name, batch, way, asked.quick)
+            print({key: value for key, value in rows[-1].items() if key != "layers"}, file=sys.stderr)
+            if asked.json is not None:
+                save(TITLE, rows, _shows(rows), asked.json)
     return rows, _shows(rows)
+
+
+def _ways(quick: bool) -> list[tuple[int, tuple[str, str, bool, bool]]]:
+    """Batch sizes and variants: the two that decide in all sizes, then the others."""
+    batches = BATCHES[: 1 if quick else None]
+    return [(batch, way) for part in (VARIANTS[:DECIDING], VARIANTS[DECIDING:]) for batch in batches for way in part]
 
 
 def _fill(row: dict[str, Any], stem: Path, batch: int, way: list[Any], quick: bool) -> None:
