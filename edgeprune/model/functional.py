@@ -1,4 +1,4 @@
-"""Rewrite in-place operators of an exported graph (`relu_`, `add_`) to their functional twins.
+"""Rewrite in-place operators of an exported graph (`relu_`, `add_`) to their functional twins, and views to reshapes.
 
 Why: label flow, masking and quantizer placement all read "the value of a node"; with in-place operators a node's
 value depends on when one looks.
@@ -11,6 +11,8 @@ from torch import fx
 
 from edgeprune.errors import EdgepruneError
 from edgeprune.model.operators import VIEWS, name_of
+
+VIEWS_OF_STRIDES = (torch.ops.aten.view.default, torch.ops.aten._unsafe_view.default)
 
 
 def functionalise(module: fx.GraphModule) -> fx.GraphModule:
@@ -37,9 +39,17 @@ def functionalise(module: fx.GraphModule) -> fx.GraphModule:
         for user in later:
             user.replace_input_with(mutated, node)
     _drop_idle_casts(graph)
+    _free_of_layout(graph)
     graph.lint()
     module.recompile()
     return module
+
+
+def _free_of_layout(graph: fx.Graph) -> None:
+    """Turn views into reshapes: a view counts on the strides of what it reads, which quantizers and devices change."""
+    for node in graph.nodes:
+        if node.target in VIEWS_OF_STRIDES:
+            node.target = torch.ops.aten.reshape.default
 
 
 def _drop_idle_casts(graph: fx.Graph) -> None:
