@@ -44,7 +44,7 @@ VARIANTS = (
 """Name, bundle, FP16 remainder, sparse kernels; in the order of building."""
 DECIDING = 2
 """Of these come first."""
-SECONDS, PARTS_SECONDS, BLOCK, LEAST_ROUNDS = 3.0, 2.0, 25, 8
+SECONDS, PARTS_SECONDS, BLOCK, LEAST_ROUNDS = 2.0, 1.0, 25, 8
 """Of the product's timing; of energy, plain loop and comparison each. NVML's counter moves about every 100 ms."""
 PLAIN_LOOP, TOLERATED = 0.03, 1.0
 
