@@ -35,6 +35,11 @@ def rows_apart(
         sys.exit(f"{failed} of {len(cases)} rows failed")
 
 
+def name_of(device: torch.device) -> str:
+    """`cpu`, or the product's name of a CUDA device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else device.type
+
+
 def _prepare(threads: int | None) -> None:
     if threads is not None:
         torch.set_num_threads(threads)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from apart import rows_apart
+from apart import name_of, rows_apart
 from record import Show, known_rows, save
 from torch import Tensor
 
@@ -177,7 +177,7 @@ def _row(weights: dict[str, Path], folder: Path, device: str, trials: int, case:
         "MACs": macs(thin) / macs(dense),
         "cut s": cut,
         "threads": torch.get_num_threads(),
-        "device": device_of(dense).type,
+        "device": name_of(device_of(dense)),
         **log,
     }
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from apart import rows_apart
+from apart import name_of, rows_apart
 from record import Show, known_rows, save
 from torch import Tensor
 
@@ -138,7 +138,7 @@ def _row(weights: Path, folder: Path, device: str, case: Case) -> dict[str, Any]
         "dense %": 100 * accuracy(dense.module, data.test, data.preprocessing).value,
         "cut s": cut,
         "GB more": peak * 1024 / 1e9,
-        "device": device_of(dense).type,
+        "device": name_of(device_of(dense)),
         "cycles": logs,
     }
 
@@ -245,7 +245,9 @@ def _shows(found: list[dict[str, Any]]) -> list[Show]:
             least = -doubt if share == 0.9 else 0.5
             bar = f"{100 * share:.0f} %, {EPOCHS} epochs: at least {least:.2f} points from {other}"
             shows.append(Show("camp-hive", 3, ahead, bar, ahead >= least))
-    whole = [row for row in found if row["way"] == "camp-hive" and row["epochs"] == 0 and row.get("device") != "cuda"]
+    whole = [
+        row for row in found if row["way"] == "camp-hive" and row["epochs"] == 0 and row.get("device", "cpu") == "cpu"
+    ]
     if whole:
         seconds = max(row["cut s"] for row in whole)
         shows.append(Show("camp-hive", 5, seconds / 60, "minutes: at most 40 on two cores", seconds <= 2400))

@@ -47,11 +47,12 @@ def arguments(description: str) -> argparse.ArgumentParser:
 def finish(title: str, rows: Sequence[dict[str, Any]], shows: Sequence[Show], file: Path | None) -> None:
     """Print the rows as a table and the claims below it; write the record; exit 1 where a claim does not hold.
 
-    Values that are dictionaries are for the record alone.
+    Values that are dictionaries or lists are for the record alone.
     """
-    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if not isinstance(value, dict)))
+    told = [{name: value for name, value in row.items() if not isinstance(value, (dict, list))} for row in rows]
+    columns = list(dict.fromkeys(name for row in told for name in row))
     table = Table(*columns, title=title)
-    for row in rows:
+    for row in told:
         table.add_row(*(_text(row.get(name)) for name in columns))
     console = Console() if sys.stdout.isatty() else Console(width=WIDTH)
     console.print(table, highlight=False)
